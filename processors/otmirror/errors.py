@@ -1,0 +1,20 @@
+"""What can go wrong, in words for the person who has to act.
+
+A message names the property, file, line, tag or endpoint concerned and what to do; it never holds a secret.
+"""
+
+
+class MirrorError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class ConfigError(MirrorError):
+    """A mistake in the configuration: retrying does not help, somebody has to change something."""
+
+
+class UnavailableError(MirrorError):
+    """A neighbour (device, store, catalog) does not answer as it should now; retrying may help."""
+
+
+class ReadOnlyError(MirrorError):
+    """Something tried to send a request that is not on the read-only allow-list. Nothing was sent."""

@@ -1,0 +1,229 @@
+"""The seam to NiFi: property values in, FlowFile results out.
+
+Nothing here imports `nifiapi`: contexts, FlowFiles and loggers are used by their shape, so the library runs and
+is tested without NiFi. The four processor files are the only ones that know its classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+from otmirror import samples
+from otmirror.errors import ConfigError, MirrorError
+from otmirror.notices import Notice
+
+_PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_SECONDS = {
+    1e-9: ("ns", "nano", "nanos", "nanosecond", "nanoseconds"),
+    1e-6: ("us", "micro", "micros", "microsecond", "microseconds"),
+    1e-3: ("ms", "milli", "millis", "millisecond", "milliseconds"),
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    60.0: ("m", "min", "mins", "minute", "minutes"),
+    3600.0: ("h", "hr", "hrs", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+    604800.0: ("w", "wk", "wks", "week", "weeks"),
+    31536000.0: ("y", "yr", "yrs", "year", "years"),
+}
+_UNITS = {name: seconds for seconds, names in _SECONDS.items() for name in names}
+
+
+def text(context: Any, descriptor: Any) -> str | None:
+    """Return a property's value without surrounding blanks; None when unset, empty or not applicable."""
+    value = context.getProperty(descriptor)
+    raw = None if value is None else value.getValue()
+    return (raw.strip() or None) if isinstance(raw, str) else None
+
+
+def secret(context: Any, descriptor: Any) -> str | None:
+    """Return a sensitive property exactly as entered; None when unset."""
+    value = context.getProperty(descriptor)
+    raw = None if value is None else value.getValue()
+    return raw or None
+
+
+def flag(context: Any, descriptor: Any) -> bool:
+    """Return whether a property says `true`."""
+    return (text(context, descriptor) or "").lower() == "true"
+
+
+def whole(context: Any, descriptor: Any, default: int) -> int:
+    """Return a whole number, or `default` when unset.
+
+    Raises:
+        ConfigError: the property holds something else.
+    """
+    raw = text(context, descriptor)
+    if raw is None:
+        return default
+    try:
+        return int(raw)
+    except ValueError:
+        raise ConfigError(f"property {name_of(descriptor)}: {raw!r} is not a whole number") from None
+
+
+def period(context: Any, descriptor: Any, default: float) -> float:
+    """Return a time period such as `500 ms` or `2 mins` in seconds, or `default` when unset.
+
+    Raises:
+        ConfigError: the property holds something else.
+    """
+    raw = text(context, descriptor)
+    if raw is None:
+        return default
+    try:
+        return parse_period(raw)
+    except ValueError as error:
+        raise ConfigError(f"property {name_of(descriptor)}: {error}") from None
+
+
+def parse_period(raw: str) -> float:
+    """Convert NiFi's notation of a time period to seconds.
+
+    Raises:
+        ValueError: `raw` is none.
+    """
+    match = _PERIOD.fullmatch(raw)
+    if not match or match[2].lower() not in _UNITS:
+        raise ValueError(f"{raw!r} is not a time period; write a number and a unit, such as '500 ms' or '2 sec'")
+    return float(match[1]) * _UNITS[match[2].lower()]
+
+
+def name_of(descriptor: Any) -> str:
+    """Return the name a property has on the canvas."""
+    return descriptor if isinstance(descriptor, str) else str(descriptor.name)
+
+
+C = TypeVar("C")
+
+
+def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[dict[str, Any]]:
+    """Return keyword arguments for NiFi's ValidationResult: empty when `build(context)` accepts the properties.
+
+    A ConfigError becomes one result a mistake, so that the canvas lists them all.
+    """
+    try:
+        build(context)
+    except ConfigError as error:
+        problems = getattr(error, "problems", None)
+        name = getattr(error, "name", subject)
+        messages = [str(problem) for problem in problems[:20]] if problems else [str(error)]
+        if problems and len(problems) > 20:
+            messages.append(f"... and {len(problems) - 20} more mistakes")
+        where = name if problems else subject
+        return [{"subject": where, "explanation": m, "valid": False, "input": None} for m in messages]
+    return []
+
+
+class Source(Protocol):
+    """A reader of tags, as a source processor drives it."""
+
+    def read(self) -> pa.Table | None:
+        """Return the next batch, or None when there is nothing; blocks for a bounded time only."""
+
+    def close(self) -> None:
+        """End the session with the device. May be called more than once."""
+
+    def notices(self) -> list[Notice]:
+        """Return what the operator should be told since the last call."""
+
+
+@dataclass
+class Output:
+    """What a processor hands to NiFi. `contents` None leaves the FlowFile's content as it is."""
+
+    relationship: str
+    attributes: dict[str, str]
+    contents: bytes | None
+
+
+class Holder(Generic[C]):
+    """Keeps the one object that does a processor's work, made on first use.
+
+    NiFi replaces a Python process that died and does not call onScheduled again, so whatever a call needs is made
+    when it is missing.
+    """
+
+    def __init__(self, make: Callable[[Any], C], close: Callable[[C], None]):
+        """Take how to build the object from a NiFi context, and how to end it."""
+        self._make, self._close = make, close
+        self._held: C | None = None
+        self._lock = threading.Lock()
+
+    def get(self, context: Any) -> C:
+        """Return the object, built from `context` if there is none."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._make(context)
+            return self._held
+
+    def reset(self) -> None:
+        """End the object; the next `get` builds a new one."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None:
+            self._close(held)
+
+
+def source_holder(make: Callable[[Any], Source]) -> Holder[Source]:
+    """Return a holder for a source processor."""
+    return Holder(make, lambda source: source.close())
+
+
+def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
+    """Do one `create`: read a batch and turn it into a FlowFile. Never raises; yields when there is a fault."""
+    source: Source | None = None
+    try:
+        source = holder.get(context)
+        table = source.read()
+    except MirrorError as error:
+        logger.error(str(error))
+        rest(context)
+        return None
+    except Exception as error:
+        logger.error(f"unexpected {type(error).__name__} while reading: {error}")
+        rest(context)
+        return None
+    finally:
+        if source is not None:
+            report(source.notices(), logger)
+    if table is None or table.num_rows == 0:
+        return None
+    content = samples.encode(table)
+    return Output("success", samples.batch_attributes(table, content), content)
+
+
+def report(notices: Iterable[Notice], logger: Any) -> None:
+    """Pass notices to NiFi's logger, which makes bulletins of warnings and errors."""
+    for notice in notices:
+        getattr(logger, notice.level)(notice.message)
+
+
+def rest(context: Any) -> None:
+    """Ask NiFi not to call again at once; runtimes without that call are left alone."""
+    if hasattr(context, "yield_resources"):
+        context.yield_resources()
+
+
+def content_of(flowfile: Any) -> bytes:
+    """Return a FlowFile's whole content."""
+    return bytes(flowfile.getContentsAsBytes())
+
+
+def faster_content() -> None:
+    """Let py4j decode byte arrays at C speed in this process.
+
+    Its own converter walks the base64 text byte by byte, which limits a sink to about 15 MB/s. Outside NiFi, where
+    there is no py4j, this does nothing.
+    """
+    try:
+        from py4j import protocol
+    except ImportError:
+        return
+    protocol.INPUT_CONVERTER[protocol.BYTES_TYPE] = lambda target_id, _client: base64.b64decode(target_id)

@@ -1,0 +1,237 @@
+"""The sample: its columns, and the NDJSON that carries it from one processor to the next.
+
+A batch of samples is a pyarrow Table with the columns of `SCHEMA`. On the wire it is one JSON object a line;
+fields that say nothing (status 0, no unit) are left out. docs/sample.md has the meaning of each field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pyarrow as pa
+
+from otmirror.status import BAD
+
+SCHEMA = pa.schema(
+    [
+        pa.field("tag", pa.string(), nullable=False),
+        pa.field("ts", pa.int64(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("text", pa.string()),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("quality", pa.string(), nullable=False),
+        pa.field("status", pa.int64(), nullable=False),
+        pa.field("unit", pa.string()),
+        pa.field("ts_server", pa.int64()),
+        pa.field("ts_read", pa.int64()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("seq", pa.int64()),
+    ]
+)
+"""Columns of a batch. Times are microseconds since 1970-01-01 UTC; `status` is an unsigned 32-bit code."""
+
+COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
+
+TYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float", "double", "string", "datetime", "bytes", "enum", "json",
+)  # fmt: skip
+
+EXACT_INTEGER = 2**53
+"""Integers of a larger magnitude do not fit a double exactly: they travel as `text`, in decimal."""
+
+MIME_TYPE = "application/x-ndjson"
+
+_Name = Annotated[str, msgspec.Meta(min_length=1)]
+_Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+
+
+class _Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """One line as written; the field order is the order on the wire."""
+
+    tag: _Name
+    ts: _Time
+    value: int | float | None
+    type: Literal[
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float", "double", "string", "datetime", "bytes", "enum", "json",
+    ]  # fmt: skip
+    quality: Literal["good", "uncertain", "bad"]
+    source: _Name
+    text: str | None = None
+    status: Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)] = 0
+    unit: str | None = None
+    ts_server: _Time | None = None
+    ts_read: _Time | None = None
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+
+
+_FIELDS = _Line.__struct_fields__
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Line)
+
+
+class Reject(msgspec.Struct, omit_defaults=True, gc=False):
+    """A line that cannot be used: why, and the line itself (bytes that are no UTF-8 are escaped)."""
+
+    reason: str
+    line: str
+    number: int | None = None
+    """Its place in the batch, from 1."""
+
+
+_reject_decoder = msgspec.json.Decoder(Reject)
+
+
+@dataclass
+class Decoded:
+    """What a batch's bytes held: the good lines as columns, the others with their reasons."""
+
+    table: pa.Table
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def table_from_columns(**columns: Any) -> pa.Table:
+    """Build a batch from columns by name; absent nullable columns become null, absent `status` 0.
+
+    Raises:
+        pyarrow.ArrowInvalid: a column does not convert, or lengths differ.
+        KeyError: a column that may not be null is missing.
+    """
+    rows = len(columns["tag"])
+    arrays = []
+    for spec in SCHEMA:
+        values = columns.get(spec.name)
+        if values is None:
+            if spec.name == "status":
+                values = [0] * rows
+            elif not spec.nullable:
+                raise KeyError(spec.name)
+            else:
+                arrays.append(pa.nulls(rows, spec.type))
+                continue
+        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, spec.type))
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def split_value(value: object) -> tuple[float | None, str | None]:
+    """Split one scalar into the `value` and `text` columns, without loss.
+
+    Numbers and booleans become a float; integers beyond 2**53 and numbers JSON cannot write (NaN, Infinity)
+    become text; strings are text; None is neither.
+    """
+    if value is None:
+        return None, None
+    if isinstance(value, (bool, int)):
+        if -EXACT_INTEGER <= value <= EXACT_INTEGER:
+            return float(value), None
+        return None, str(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value, None
+        return None, "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return None, str(value)
+
+
+def encode(table: pa.Table) -> bytes:
+    """Write a batch as NDJSON.
+
+    Raises:
+        ValueError: a `value` is NaN or infinite; `split_value` turns those into text.
+    """
+    columns = [table.column(name).to_pylist() for name in _FIELDS]
+    values = columns[_FIELDS.index("value")]
+    if not all(value is None or math.isfinite(value) for value in values):
+        raise ValueError("a sample's value is NaN or infinite: JSON has no such number, put it into text")
+    return _encoder.encode_lines(map(_Line, *columns))
+
+
+def decode(content: bytes) -> Decoded:
+    """Read NDJSON. A line that cannot be read never hides its neighbours: it is returned with its reason."""
+    try:
+        lines: Sequence[_Line] = _decoder.decode_lines(content)
+        rejects: list[Reject] = []
+        if any(map(_contradiction, lines)):
+            lines, rejects = _decode_each(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        lines, rejects = _decode_each(content)
+    return Decoded(_to_table(lines), rejects)
+
+
+def _decode_each(content: bytes) -> tuple[list[_Line], list[Reject]]:
+    lines: list[_Line] = []
+    rejects: list[Reject] = []
+    for number, raw in enumerate(content.split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = _decoder.decode(raw)
+            reason = _contradiction(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = f"not a sample: {error}"
+        if reason:
+            rejects.append(Reject(reason, raw.decode("utf-8", "backslashreplace"), number))
+        else:
+            lines.append(line)
+    return lines, rejects
+
+
+def _contradiction(line: _Line) -> str | None:
+    if line.quality == BAD and line.value is not None:
+        return "a bad sample carries a value: its value has to be null"
+    return None
+
+
+def _to_table(lines: Sequence[_Line]) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [getattr(line, name) for line in lines] for name in COLUMNS}
+    for index, value in enumerate(columns["value"]):
+        if type(value) is int and not -EXACT_INTEGER <= value <= EXACT_INTEGER:
+            columns["value"][index] = None
+            if columns["text"][index] is None:
+                columns["text"][index] = str(value)
+    return table_from_columns(**columns)
+
+
+def encode_rejects(rejects: Iterable[Reject]) -> bytes:
+    """Write rejects as NDJSON: `{"reason": ..., "line": ..., "number": ...}` a line."""
+    return _encoder.encode_lines(rejects)
+
+
+def decode_rejects(content: bytes) -> list[Reject]:
+    """Read what `encode_rejects` wrote; a line that is something else is itself returned as a reject."""
+    rejects = []
+    for raw in content.split(b"\n"):
+        if raw.strip():
+            try:
+                rejects.append(_reject_decoder.decode(raw))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                rejects.append(Reject(f"not a reject: {error}", raw.decode("utf-8", "backslashreplace")))
+    return rejects
+
+
+def batch_id(content: bytes) -> str:
+    """Return the batch's id: a digest of its content (BLAKE2b, 128 bits, hex).
+
+    The same samples always have the same id, however often they are delivered, merged again or replayed.
+    """
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def batch_attributes(table: pa.Table, content: bytes) -> dict[str, str]:
+    """Return the FlowFile attributes of a batch (eight; all values are strings)."""
+    times = table.column("ts").to_pylist()
+    return {
+        "otmirror.content": "samples",
+        "otmirror.source": table.column("source")[0].as_py() if table.num_rows else "",
+        "otmirror.batch": batch_id(content),
+        "otmirror.samples": str(table.num_rows),
+        "otmirror.bad": str(sum(quality == BAD for quality in table.column("quality").to_pylist())),
+        "otmirror.ts.first": str(min(times, default="")),
+        "otmirror.ts.last": str(max(times, default="")),
+        "mime.type": MIME_TYPE,
+    }
