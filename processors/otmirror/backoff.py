@@ -9,9 +9,7 @@ from collections.abc import Callable
 class Backoff:
     """A retry gate on a monotonic clock. Times are seconds."""
 
-    def __init__(
-        self, first: float = 1.0, longest: float = 30.0, jitter: Callable[[], float] = random.random
-    ):
+    def __init__(self, first: float = 1.0, longest: float = 30.0, jitter: Callable[[], float] = random.random):
         """`jitter` returns a number in [0, 1); each delay is between half of and its full nominal length."""
         self._first, self._longest, self._jitter = first, longest, jitter
         self.failures = 0

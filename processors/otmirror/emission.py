@@ -34,10 +34,12 @@ class EmissionFilter:
         if last == sample:
             self.repeats += 1
             return False
-        deadband = self._deadbands.get(tag)
-        if deadband is not None and last is not None and value is not None and last[1] is not None:
-            if last[3] == status and abs(value - last[1]) <= deadband:
-                self.within_deadband += 1
-                return False
+        if last is not None and last[3] == status and self._within_deadband(tag, value, last[1]):
+            self.within_deadband += 1
+            return False
         self._last[tag] = sample
         return True
+
+    def _within_deadband(self, tag: str, value: float | None, before: float | None) -> bool:
+        deadband = self._deadbands.get(tag)
+        return deadband is not None and value is not None and before is not None and abs(value - before) <= deadband

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otmirror.status import BAD
 
@@ -224,14 +225,18 @@ def batch_id(content: bytes) -> str:
 
 def batch_attributes(table: pa.Table, content: bytes) -> dict[str, str]:
     """Return the FlowFile attributes of a batch (eight; all values are strings)."""
-    times = table.column("ts").to_pylist()
+    times = table.column("ts")
     return {
         "otmirror.content": "samples",
         "otmirror.source": table.column("source")[0].as_py() if table.num_rows else "",
         "otmirror.batch": batch_id(content),
         "otmirror.samples": str(table.num_rows),
-        "otmirror.bad": str(sum(quality == BAD for quality in table.column("quality").to_pylist())),
-        "otmirror.ts.first": str(min(times, default="")),
-        "otmirror.ts.last": str(max(times, default="")),
+        "otmirror.bad": str(pc.sum(pc.equal(table.column("quality"), pa.scalar(BAD))).as_py() or 0),
+        "otmirror.ts.first": _written(pc.min(times).as_py()),
+        "otmirror.ts.last": _written(pc.max(times).as_py()),
         "mime.type": MIME_TYPE,
     }
+
+
+def _written(number: int | None) -> str:
+    return "" if number is None else str(number)

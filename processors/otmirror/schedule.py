@@ -14,7 +14,7 @@ class PollGrid:
 
     def __init__(self, intervals_ms: Iterable[int], start: float):
         """Take intervals in milliseconds, `start` in seconds of a monotonic clock."""
-        self._next = {interval: start for interval in sorted(set(intervals_ms))}
+        self._next = dict.fromkeys(sorted(set(intervals_ms)), start)
         self.overruns = 0
 
     def due(self, now: float) -> list[int]:

@@ -89,22 +89,24 @@ def parse(content: bytes | str, name: str = "tag list", check: AddressCheck | No
     Raises:
         TagListError: with every mistake found.
     """
-    if isinstance(content, bytes):
-        try:
-            content = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
-            message = f"byte {error.start} is not UTF-8: save the file as CSV UTF-8"
-            raise TagListError(name, [Problem(line, None, message)]) from None
-    header_line = content.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header_line.count)
-    rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+    text = content if isinstance(content, str) else _decode(name, content)
+    header_line = text.split("\n", 1)[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count))
     try:
         header = [column.strip().lower() for column in next(rows, [])]
         _check_header(name, header)
         return _Parser(name, header, check).parse(rows)
     except csv.Error as error:
         raise TagListError(name, [Problem(rows.line_num, None, f"not CSV: {error}")]) from None
+
+
+def _decode(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        message = f"byte {error.start} is not UTF-8: save the file as CSV UTF-8"
+        raise TagListError(name, [Problem(line, None, message)]) from None
 
 
 def _check_header(name: str, header: list[str]) -> None:

@@ -1,0 +1,69 @@
+# The OT mirror. `make help` lists the targets; everything they need lands in .work/, which git ignores.
+WORK ?= .work
+VENV := $(WORK)/venv
+BIN := $(VENV)/bin
+DURATION ?= 60
+PYTEST := $(BIN)/python -m pytest
+export OTMIRROR_WORK := $(abspath $(WORK))
+
+# The first interpreter that NiFi's Python bridge supports; `make PYTHON=...` names another one.
+PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& echo $$p && break; done))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup deps demo run test test-full check format nar bench chaos canvas clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12 with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "creating the virtual environment in $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[command,test]'
+	@touch $@
+
+setup: $(VENV)/ready ## install NiFi, VictoriaMetrics and the bundle's dependencies
+	@$(BIN)/otmirror setup
+
+deps: $(VENV)/ready ## fill processors/NAR-INF with the bundle's dependencies
+	@$(BIN)/otmirror setup --only bundle
+
+demo: setup ## the main job, end to end, for DURATION=60 seconds; writes report.html
+	@$(BIN)/otmirror demo --duration $(DURATION)
+
+run: setup ## the same, until Ctrl-C; prints the addresses of the canvas and of VictoriaMetrics
+	@$(BIN)/otmirror demo --forever
+
+test: setup ## the essential tests, all tiers
+	@$(BIN)/otmirror setup --only peers
+	@$(PYTEST) -m "not heavy"
+
+test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
+	@$(BIN)/otmirror setup --only peers
+	@$(PYTEST) -m heavy
+
+check: $(VENV)/ready ## ruff, mypy and the contract with NiFi
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/ready ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+nar: setup ## build dist/otmirror-nar-<version>.nar, for a NiFi's autoload folder
+	@$(BIN)/otmirror nar
+
+bench: setup ## samples/s at saturation, freshness at 2,000 tags a second, memory; see bench/RESULTS.md
+	@$(BIN)/python bench/pilot.py
+
+chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
+	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi
+
+canvas: setup ## take docs/canvas.png from the running NiFi (needs Chromium)
+	@$(BIN)/otmirror demo --duration 20 --canvas docs/canvas.png
+
+clean: ## remove what make created, but keep downloads in other caches
+	rm -rf $(WORK) dist report.html processors/NAR-INF processors/META-INF

@@ -1,0 +1,36 @@
+"""Finding Maven, which fetches NiFi's archives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from otmirror.errors import UnavailableError
+
+
+def maven() -> Path:
+    """Return the path of `mvn`, installing Debian's package when there is none and there is root.
+
+    Raises:
+        UnavailableError: there is none and it cannot be installed.
+    """
+    found = shutil.which("mvn") or (apt_install("maven") and shutil.which("mvn"))
+    if not found:
+        raise UnavailableError(
+            "Maven fetches NiFi and was not found: install it (Debian: apt-get install maven) and put mvn on PATH"
+        )
+    return Path(found)
+
+
+def apt_install(package: str) -> bool:
+    """Install a Debian package when there is root and apt-get; return whether that worked."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
+        done = subprocess.run(
+            ["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=900, check=False
+        )
+    return done.returncode == 0

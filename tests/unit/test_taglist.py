@@ -1,0 +1,100 @@
+"""Tag lists: what is accepted, and that every mistake is named at once with its line."""
+
+import pytest
+
+from otmirror import taglist
+
+HEADER = "tag,address,type,unit,interval_ms,deadband,scale,offset,order,description\n"
+
+
+def problems(text, check=None):
+    with pytest.raises(taglist.TagListError) as caught:
+        taglist.parse(text, "tags.csv", check)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_complete_row():
+    row = 'acme/P,1:holding:0,float,bar,500,0.1,2,-1,cdab,"a, b"\n'
+    assert taglist.parse(HEADER + row) == [
+        taglist.Tag("acme/P", "1:holding:0", "float", "bar", 500, 0.1, 2.0, -1.0, "CDAB", "a, b", 2)
+    ]
+
+
+def test_two_columns_are_enough():
+    assert taglist.parse("address,tag\nns=2;s=P,acme/P\n") == [taglist.Tag("acme/P", "ns=2;s=P", line=2)]
+
+
+def test_what_spreadsheets_write_is_read():
+    text = "\ufefftag\taddress\r\nä/P\tns=2;s=P\r\n\t\r\n".encode()
+    assert [tag.tag for tag in taglist.parse(text)] == ["ä/P"]
+    assert taglist.parse("tag;address\na;ns=2\n")[0].address == "ns=2"
+
+
+def test_every_mistake_is_reported_at_once_with_its_line():
+    rows = [
+        "a,x,,,,,,,,",
+        "a,y,,,,,,,,",
+        ",,,,,,,,,",
+        ",z,,,,,,,,",
+        "b,,,,,,,,,",
+        "c,x,floot,,,,,,,",
+        "d,x,,,0,,,,,",
+        "e,x,,,1.5,,,,,",
+        "f,x,,,,-1,,,,",
+        "g,x,,,,,0,,,",
+        "h,x,,,,,,nan,,",
+        "i,x,,,,,,,ABDC,",
+        "j,x,,,,,,,,d,extra",
+    ]
+    found = problems(HEADER + "\n".join(rows) + "\n")
+    assert [entry.split(":")[0] for entry in found] == [
+        "line 3, column tag",
+        "line 5, column tag",
+        "line 6, column address",
+        "line 7, column type",
+        "line 8, column interval_ms",
+        "line 9, column interval_ms",
+        "line 10, column deadband",
+        "line 11, column scale",
+        "line 12, column offset",
+        "line 13, column order",
+        "line 14",
+    ]
+    assert "already declared in line 2" in found[0]
+
+
+def test_the_protocol_may_object_to_an_address():
+    found = problems("tag,address\na,bad\nb,good\n", lambda t: "no such thing" if t.address == "bad" else None)
+    assert found == ["line 2, column address: no such thing"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the list is empty"),
+        (b"\n\n", "the list is empty"),
+        (b"tag,address\n", "declares no tag"),
+        (b"tag,adress\na,b\n", "column address: this column is missing"),
+        (b"tag,address,colour\na,b,c\n", "column colour: unknown column"),
+        (b"tag,address,tag\na,b,c\n", "column tag: this column appears twice"),
+        (b"tag,address\na,\xff\n", "line 2: byte 14 is not UTF-8"),
+        ("tag,address\n\u00b2,\u00b2\n".encode("utf-16"), "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_tag_list(content, message):
+    assert message in "; ".join(problems(content))
+
+
+def test_a_superscript_digit_is_no_number():
+    assert "interval_ms" in problems("tag,address,interval_ms\na,b,\u00b2\n")[0]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(taglist.TagListError, match=r"nowhere\.csv .*No such file"):
+        taglist.load(tmp_path / "nowhere.csv")
+
+
+def test_the_message_stays_short():
+    text = "tag,address\n" + "a,b\n" * 1000
+    with pytest.raises(taglist.TagListError, match="and 979 more"):
+        taglist.parse(text)
