@@ -3,6 +3,10 @@
 A message names the property, file, line, tag or endpoint concerned and what to do; it never holds a secret.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class MirrorError(Exception):
     """Base of every error this library raises on purpose."""
@@ -10,6 +14,14 @@ class MirrorError(Exception):
 
 class ConfigError(MirrorError):
     """A mistake in the configuration: retrying does not help, somebody has to change something."""
+
+
+class ConfigErrors(ConfigError):
+    """Several mistakes in the configuration at once, each a sentence in `problems`."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
 
 
 class UnavailableError(MirrorError):

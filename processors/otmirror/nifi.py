@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from otmirror.errors import ConfigError, MirrorError
 from otmirror.notices import Notice
 
 _PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", re.IGNORECASE)
 _SECONDS = {
     1e-9: ("ns", "nano", "nanos", "nanosecond", "nanoseconds"),
     1e-6: ("us", "micro", "micros", "microsecond", "microseconds"),
@@ -93,6 +94,21 @@ def parse_period(raw: str) -> float:
     if not match or match[2].lower() not in _UNITS:
         raise ValueError(f"{raw!r} is not a time period; write a number and a unit, such as '500 ms' or '2 sec'")
     return float(match[1]) * _UNITS[match[2].lower()]
+
+
+def size(context: Any, descriptor: Any, default: int) -> int:
+    """Return a data size such as `4 MB` in bytes, or `default` when unset.
+
+    Raises:
+        ConfigError: the property holds something else.
+    """
+    raw = text(context, descriptor)
+    if raw is None:
+        return default
+    match = _SIZE.fullmatch(raw)
+    if not match:
+        raise ConfigError(f"property {name_of(descriptor)}: {raw!r} is not a data size such as '4 MB'")
+    return int(float(match[1]) * 1024 ** ("B", "KB", "MB", "GB", "TB").index(match[2].upper()))
 
 
 def name_of(descriptor: Any) -> str:
@@ -197,6 +213,51 @@ def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
         return None
     content = samples.encode(table)
     return Output("success", samples.batch_attributes(table, content), content)
+
+
+class Sink(Protocol):
+    """A writer of batches, as a sink processor drives it."""
+
+    def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
+        """Store one FlowFile; what a neighbour does or does not answer is part of the result, not an error."""
+
+    def close(self) -> None:
+        """Let go of connections. May be called more than once."""
+
+    def notices(self) -> list[Notice]:
+        """Return what the operator should be told since the last call."""
+
+
+def sink_holder(make: Callable[[Any], Sink]) -> Holder[Sink]:
+    """Return a holder for a sink processor."""
+    return Holder(make, lambda sink: sink.close())
+
+
+def consume(
+    holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, wanted: Iterable[str] = ()
+) -> Output:
+    """Do one `transform`: store a FlowFile. Never raises; yields when the FlowFile has to come again.
+
+    `wanted` names the FlowFile attributes the sink looks at.
+    """
+    sink: Sink | None = None
+    try:
+        sink = holder.get(context)
+        attributes = {name: value for name in wanted if (value := flowfile.getAttribute(name)) is not None}
+        output = sink.write(content_of(flowfile), attributes)
+    except MirrorError as error:
+        logger.error(str(error))
+        output = Output("retry", {"otmirror.error": str(error)}, None)
+    except Exception as error:
+        message = f"unexpected {type(error).__name__} while storing: {error}"
+        logger.error(message)
+        output = Output("failure", {"otmirror.error": message}, None)
+    finally:
+        if sink is not None:
+            report(sink.notices(), logger)
+    if output.relationship == "retry":
+        rest(context)
+    return output
 
 
 def report(notices: Iterable[Notice], logger: Any) -> None:

@@ -9,7 +9,8 @@ class Sequence:
     """Numbers samples, one up a sample, starting at the reader's start time in microseconds.
 
     So a number never comes twice, even when the reader's process was killed, and a jump tells what it means: to a
-    number near the sample's own read time, the reader started again; anything else, samples are missing.
+    number later than the read time of the sample before, the reader started again; anything else, samples are
+    missing. (True while a source gives less than a million samples a second and its clock is not set back.)
     """
 
     def __init__(self, clock: Clock):

@@ -1,0 +1,1 @@
+"""The pilot on one machine: everything started, run, audited and reported."""

@@ -1,0 +1,102 @@
+"""Reading back what was mirrored, from both stores, by the stores' own interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import requests
+from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import NoSuchTableError
+
+from otmirror.errors import UnavailableError
+
+
+class _Series(msgspec.Struct):
+    metric: dict[str, str]
+    values: list[float | None]
+    timestamps: list[int]
+
+
+_series = msgspec.json.Decoder(_Series)
+
+
+def _export(url: str, metric: str) -> Iterator[_Series]:
+    try:
+        answer = requests.get(
+            f"{url}/api/v1/export", params={"match[]": metric, "reduce_mem_usage": "1"}, timeout=(5, 120)
+        )
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise UnavailableError(f"VictoriaMetrics at {url} could not be read: {error}") from None
+    for line in answer.content.splitlines():
+        yield _series.decode(line)
+
+
+def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
+    """Return every stored sample of `metric`: columns tag, source, ts_ms (ms since 1970), value.
+
+    Raises:
+        UnavailableError: the server does not answer.
+    """
+    columns: dict[str, list[Any]] = {"tag": [], "source": [], "ts_ms": [], "value": []}
+    for series in _export(url, metric):
+        count = len(series.timestamps)
+        columns["tag"] += [series.metric.get("tag", "")] * count
+        columns["source"] += [series.metric.get("source", "")] * count
+        columns["ts_ms"] += series.timestamps
+        columns["value"] += series.values
+    types = {"tag": pa.string(), "source": pa.string(), "ts_ms": pa.int64(), "value": pa.float64()}
+    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+
+
+class Lakehouse:
+    """The Iceberg tables of a pilot: a SQLite catalog inside its warehouse folder."""
+
+    def __init__(self, warehouse: Path):
+        """Take the warehouse folder; nothing has to exist yet."""
+        self.warehouse = warehouse
+
+    def _load(self, name: str) -> Any:
+        database = self.warehouse / "catalog.db"
+        if not database.exists():
+            return None
+        catalog = load_catalog(
+            "otmirror", type="sql", uri=f"sqlite:///{database}", warehouse=f"file://{self.warehouse}"
+        )
+        try:
+            return catalog.load_table(name)
+        except NoSuchTableError:
+            return None
+
+    def samples(self) -> pa.Table | None:
+        """Return all rows of ot.samples, times as µs since 1970 (int64); None when there is no table yet."""
+        return self._rows("ot.samples", ("ts", "ts_server", "ts_read"))
+
+    def rejects(self) -> pa.Table | None:
+        """Return all rows of ot.rejects; None when nothing was ever rejected."""
+        return self._rows("ot.rejects", ())
+
+    def _rows(self, name: str, times: tuple[str, ...]) -> pa.Table | None:
+        table = self._load(name)
+        if table is None:
+            return None
+        rows: pa.Table = table.scan().to_arrow()
+        for column in times:
+            index = rows.schema.get_field_index(column)
+            rows = rows.set_column(index, column, pc.cast(rows.column(column), pa.int64()))
+        return rows
+
+    def commits(self) -> dict[str, int]:
+        """Return when each batch was committed: batch id -> ms since 1970."""
+        table = self._load("ot.samples")
+        found = {}
+        for snapshot in table.snapshots() if table is not None else ():
+            batch = snapshot.summary["otmirror.batch"] if snapshot.summary else None
+            if batch:
+                found[batch] = snapshot.timestamp_ms
+        return found

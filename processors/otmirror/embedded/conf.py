@@ -1,0 +1,95 @@
+"""The configuration folder of an embedded NiFi, rendered from the templates in nifi-conf/embedded."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from string import Template
+
+from otmirror.embedded.install import CONF, Installation
+
+TEMPLATES = CONF / "embedded"
+# What a distribution's own file sets up for HTTPS and logins, which a NiFi for this machine only does without.
+_BLANK = (
+    "nifi.web.https.host",
+    "nifi.web.https.port",
+    "nifi.security.keystore",
+    "nifi.security.keystoreType",
+    "nifi.security.keystorePasswd",
+    "nifi.security.keyPasswd",
+    "nifi.security.truststore",
+    "nifi.security.truststoreType",
+    "nifi.security.truststorePasswd",
+    "nifi.security.user.authorizer",
+    "nifi.security.user.login.identity.provider",
+    "nifi.python.extensions.source.directory.default",
+)
+
+
+def render(home: Path, installation: Installation, port: int, extensions: Path | None) -> Path:
+    """Write `home`/conf for a NiFi on 127.0.0.1:`port` and return nifi.properties.
+
+    `extensions` is the folder of the Python processors; without one they come from NARs only. What NiFi keeps in
+    conf (the flow) stays. The key for sensitive values is made once per home and readable by the owner only.
+    """
+    conf = home / "conf"
+    nothing = home / "no-extensions"
+    for folder in (conf, home / "nars", nothing):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in ("logback.xml", "state-management.xml"):
+        shutil.copyfile(TEMPLATES / name, conf / name)
+    values = {
+        "lib": str(installation.lib),
+        "framework": str(installation.python / "framework"),
+        "port": str(port),
+        "python": base_python(),
+        "extensions": str((extensions or nothing).resolve()),
+        "sensitive_key": sensitive_key(home),
+    }
+    text = Template((TEMPLATES / "nifi.properties").read_text()).substitute(values)
+    if installation.properties is not None:
+        text = _over(installation.properties, text)
+        _copy_others(installation.properties.parent, conf)
+    target = conf / "nifi.properties"
+    _write_private(target, text)
+    return target
+
+
+def base_python() -> str:
+    """Return the interpreter NiFi starts Python processors with: the one this virtual environment was made from."""
+    return str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve())
+
+
+def sensitive_key(home: Path) -> str:
+    """Return the key that encrypts sensitive property values in this home's flow, made on first use."""
+    file = home / "sensitive.key"
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(32))
+    return file.read_text().strip()
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return the keys and values of a .properties text without continuation lines."""
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _over(theirs: Path, ours: str) -> str:
+    merged = {**parse(theirs.read_text()), **dict.fromkeys(_BLANK, ""), **parse(ours)}
+    return "".join(f"{key}={value}\n" for key, value in merged.items())
+
+
+def _copy_others(theirs: Path, conf: Path) -> None:
+    for file in theirs.glob("*.xml"):
+        if not (conf / file.name).exists():
+            shutil.copyfile(file, conf / file.name)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,238 @@
+"""Child servers that outlive the command which started them: a pid file, a log, a readiness probe, an end.
+
+Each server runs in a session and process group of its own, so a Ctrl-C meant for the command does not reach it and
+everything it started ends with it. A process is ours only when its start time, or the mark in its environment,
+says so: a pid that was given out again is never signalled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from otmirror.errors import UnavailableError
+
+_MARK = "OTMIRROR_SERVER"
+_POLL = 0.1
+_PROC = Path("/proc")
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether nothing listens on a TCP port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    """Poll `done` until it is true or `seconds` have passed; return whether it became true."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+class Server:
+    """One child server, known by its name and the folder that holds `<name>.pid` and `<name>.log`."""
+
+    def __init__(self, name: str, folder: Path):
+        """Take the name shown in messages and the folder, made when missing."""
+        self.name, self.folder = name, folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / f"{name}.log"
+        self._file = self.folder / f"{name}.pid"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def info(self) -> dict[str, int | str]:
+        """What `start` recorded beside the pid; empty when the server was never started or was stopped."""
+        try:
+            return dict(json.loads(self._file.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the server runs."""
+        info = self.info
+        pid = int(info.get("pid", 0))
+        self._reap()
+        return pid if pid and started(pid) == info.get("started") else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that `start` made is alive."""
+        return self.pid is not None
+
+    def start(
+        self,
+        argv: Sequence[str],
+        ready: Callable[[], bool],
+        timeout: float = 60.0,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        info: Mapping[str, int | str] | None = None,
+        why: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Start `argv` and wait until `ready`; `why` finds the reason when it ends before that.
+
+        Raises:
+            UnavailableError: it runs already, cannot be started, ends at once, or is not ready after `timeout` s.
+        """
+        if self.running:
+            raise UnavailableError(f"{self.name} runs already (pid {self.pid}); stop it first")
+        self._end_leftovers()
+        self._spawn(argv, env, cwd, dict(info or {}))
+        try:
+            self._await(ready, timeout, why)
+        except BaseException:
+            self.stop(2.0)
+            raise
+
+    def stop(self, patience: float = 20.0) -> None:
+        """End the server and all it started: SIGTERM, and SIGKILL for what is left after `patience` seconds."""
+        pid = self.pid
+        if pid is not None:
+            _signal(pid, signal.SIGTERM)
+            wait_until(lambda: self.pid is None, patience)
+        self._end_leftovers()
+        self._file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End the server's own process at once, as a crash would; the next `start` ends what it left behind."""
+        pid = self.pid
+        if pid is not None:
+            _signal(pid, signal.SIGKILL)
+            wait_until(lambda: self.pid is None, 10.0)
+
+    def processes(self) -> list[int]:
+        """Return the pids of the server and of everything it started that is still alive."""
+        leader = int(self.info.get("pid", 0))
+        if not leader:
+            return []
+        self._reap()
+        born = started(leader)
+        if born is not None and born != self.info.get("started"):
+            return []
+        return [pid for pid in _group(leader) if self._is_ours(pid)]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            environment = (_PROC / str(pid) / "environ").read_bytes()
+        except FileNotFoundError:
+            return not _PROC.exists()
+        except OSError:
+            return False
+        return f"{_MARK}={self._file}".encode() in environment.split(b"\0")
+
+    def _spawn(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+        info: dict[str, int | str],
+    ) -> None:
+        surroundings = {**os.environ, **(env or {}), _MARK: str(self._file)}
+        with self.log.open("wb") as log:
+            try:
+                self._child = subprocess.Popen(
+                    list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True, env=surroundings, cwd=cwd or self.folder,
+                )  # fmt: skip
+            except OSError as error:
+                raise UnavailableError(f"{self.name}: {argv[0]} does not start: {error.strerror}") from None
+        pid = self._child.pid
+        self._file.write_text(json.dumps({**info, "pid": pid, "started": started(pid)}))
+
+    def _await(self, ready: Callable[[], bool], timeout: float, why: Callable[[], str | None]) -> None:
+        wait_until(lambda: not self.running or ready(), timeout)
+        if self.running and ready():
+            return
+        what = f"was not ready after {timeout:.0f} s" if self.running else "ended while it started"
+        raise UnavailableError(f"{self.name} {what}: {why() or last_line(self.log) or 'it said nothing'}")
+
+    def _end_leftovers(self) -> None:
+        for sign, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)):
+            if not self.processes():
+                return
+            for pid in self.processes():
+                _signal(pid, sign)
+            wait_until(lambda: not self.processes(), patience)
+
+    def _reap(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+
+def last_line(log: Path) -> str | None:
+    """Return the last line of a log that is not blank, at most 300 characters of it."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return None
+    return lines[-1][:300] if lines else None
+
+
+def started(pid: int) -> str | None:
+    """Return when a process began, in a notation of the system's own; None when it does not live."""
+    if _PROC.exists():
+        try:
+            # proc(5): the name in brackets may hold blanks; after it state is field 3, starttime field 22.
+            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else f"{fields[19]}@{_boot()}"
+    told = _ps("-o", "stat=,lstart=", "-p", str(pid))
+    return " ".join(told[0].split()[1:]) if told and not told[0].startswith("Z") else None
+
+
+def _boot() -> str:
+    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def _group(leader: int) -> list[int]:
+    if _PROC.exists():
+        candidates: Iterable[int] = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+        return [pid for pid in candidates if _in_group(pid, leader)]
+    rows = (re.split(r"\s+", line.strip()) for line in _ps("-A", "-o", "pid=,pgid=,stat="))
+    return [int(row[0]) for row in rows if int(row[1]) == leader and not row[2].startswith("Z")]
+
+
+def _in_group(pid: int, leader: int) -> bool:
+    try:
+        state, _parent, group = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return False
+    return int(group) == leader and state not in "ZX"
+
+
+def _ps(*options: str) -> list[str]:
+    done = subprocess.run(["ps", *options], capture_output=True, text=True, timeout=10, check=False)
+    return done.stdout.splitlines()
+
+
+def _signal(pid: int, sign: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, sign)

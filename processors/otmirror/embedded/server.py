@@ -1,0 +1,184 @@
+"""One embedded NiFi: started, watched and stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from otmirror.embedded.conf import render
+from otmirror.embedded.install import Installation, install
+from otmirror.embedded.java import NEEDED, java_home, version_of
+from otmirror.embedded.processes import Server, free_port, port_is_free
+from otmirror.errors import ConfigError, UnavailableError
+
+START_TIMEOUT = 240.0
+"""Seconds; a NiFi is up after 20 s on two idle cores."""
+
+
+@dataclass(frozen=True)
+class NifiStatus:
+    """What an operator asks first: does it run, where, which version, with how many processes."""
+
+    running: bool
+    url: str | None
+    pid: int | None
+    version: str | None
+    processes: int
+
+
+class EmbeddedNifi:
+    """A NiFi whose whole life is in the folder `home`: configuration, repositories, flow, logs."""
+
+    def __init__(
+        self, home: Path, port: int = 0, extensions: Path | None = None, nars: Sequence[Path] = (),
+        installation: Installation | None = None,
+    ):  # fmt: skip
+        """Take the home, the canvas's port (0: any free one), the processors' folder and NARs to load."""
+        self.home = home.resolve()
+        self.extensions, self.nars = extensions, tuple(nars)
+        self._wanted_port, self._installation = port, installation
+        self._server = Server("nifi", self.home)
+
+    @property
+    def port(self) -> int:
+        """The port it runs on, or would."""
+        return int(self._server.info.get("port", self._wanted_port))
+
+    @property
+    def url(self) -> str:
+        """The address of its REST API."""
+        return f"http://127.0.0.1:{self.port}/nifi-api"
+
+    @property
+    def canvas(self) -> str:
+        """The address of its canvas, for a browser."""
+        return f"http://127.0.0.1:{self.port}/nifi/"
+
+    @property
+    def app_log(self) -> Path:
+        """NiFi's log, the Python processors' lines included."""
+        return self.home / "logs" / "nifi-app.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of NiFi's Java while it runs."""
+        return self._server.pid
+
+    def processes(self) -> list[int]:
+        """Return the pids of NiFi and of its Python processes."""
+        return self._server.processes()
+
+    def start(self, timeout: float = START_TIMEOUT) -> None:
+        """Start NiFi and wait until its REST API answers; installs it first when it is missing.
+
+        Raises:
+            ConfigError: NIFI_HOME, a NAR or the processors' folder is not what it should be.
+            UnavailableError: it does not start; the message says why in one line.
+        """
+        if self._server.running:
+            raise UnavailableError(f"NiFi runs already at {self.canvas} (pid {self.pid})")
+        installation = self._installation or install()
+        port = self._wanted_port or free_port()
+        if not port_is_free(port):
+            raise UnavailableError(f"NiFi: port {port} of 127.0.0.1 is in use; choose another one (--port)")
+        java = _java()
+        self._place_nars()
+        if self.extensions is not None and not self.extensions.is_dir():
+            raise ConfigError(f"the processors' folder {self.extensions} does not exist")
+        properties = render(self.home, installation, port, self.extensions)
+        offset = self.app_log.stat().st_size if self.app_log.exists() else 0
+        self._server.start(
+            command(java, installation, properties, self.app_log.parent),
+            lambda: about(f"http://127.0.0.1:{port}/nifi-api") is not None,
+            timeout,
+            env={"JAVA_HOME": str(java.parent.parent)},
+            cwd=self.home,
+            info={"port": port},
+            why=lambda: reason(self.app_log, offset),
+        )
+
+    def stop(self, patience: float = 40.0) -> None:
+        """Stop NiFi and its Python processes; FlowFiles in its queues stay and go on at the next start."""
+        self._server.stop(patience)
+
+    def kill(self) -> None:
+        """End NiFi's Java at once, as a crash would."""
+        self._server.kill()
+
+    def status(self) -> NifiStatus:
+        """Return whether NiFi runs, and its version when it answers."""
+        pid = self._server.pid
+        if pid is None:
+            return NifiStatus(False, None, None, None, len(self.processes()))
+        return NifiStatus(True, self.canvas, pid, about(self.url), len(self.processes()))
+
+    def logs(self, lines: int = 50) -> list[str]:
+        """Return the last lines of NiFi's log; of its Java's output when there is no log yet."""
+        source = self.app_log if self.app_log.exists() else self._server.log
+        return source.read_text(errors="replace").splitlines()[-lines:] if source.exists() else []
+
+    def _place_nars(self) -> None:
+        folder = self.home / "nars"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.nar"):
+            old.unlink()
+        for nar in self.nars:
+            if not nar.is_file():
+                raise ConfigError(f"the NAR {nar} does not exist")
+            shutil.copyfile(nar, folder / nar.name)
+
+
+def about(url: str) -> str | None:
+    """Return the version of the NiFi at `url` (its REST API); None when it does not answer."""
+    try:
+        answer = requests.get(f"{url}/flow/about", timeout=5)
+        return str(answer.json()["about"]["version"]) if answer.ok else None
+    except (requests.RequestException, ValueError, KeyError):
+        return None
+
+
+def command(java: Path, installation: Installation, properties: Path, logs: Path) -> list[str]:
+    """Return the command that runs NiFi without its bootstrap process."""
+    heap = os.environ.get("OTMIRROR_NIFI_HEAP", "1g")
+    return [
+        str(java),
+        f"-Xmx{heap}",
+        "-Djava.awt.headless=true",
+        "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+        "--enable-native-access=ALL-UNNAMED",
+        f"-Dnifi.properties.file.path={properties}",
+        # Its default port is fixed, so that a second NiFi would not start.
+        f"-Dorg.apache.nifi.management.server.address=127.0.0.1:{free_port()}",
+        f"-Dorg.apache.nifi.bootstrap.config.log.dir={logs}",
+        "-cp",
+        f"{properties.parent}{os.pathsep}{installation.lib}/*",
+        "org.apache.nifi.NiFi",
+    ]
+
+
+def reason(log: Path, offset: int) -> str | None:
+    """Return why NiFi did not start, from what it logged after byte `offset`: the innermost cause."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    causes = [line.partition("Caused by: ")[2] for line in lines if line.startswith("Caused by: ")]
+    errors = [re.sub(r"^\S+ \S+ ERROR \[[^]]*\] \S+ ", "", line) for line in lines if " ERROR [" in line]
+    told = causes[-1:] or errors[-1:]
+    return f"{told[0][:300]} (log: {log})" if told else None
+
+
+def _java() -> Path:
+    named = os.environ.get("JAVA_HOME")
+    home = java_home()
+    if version_of(home) < NEEDED:
+        raise UnavailableError(f"NiFi needs Java {NEEDED} or newer; {named or home} is older")
+    return home / "bin" / "java"

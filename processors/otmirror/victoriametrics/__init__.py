@@ -1,0 +1,1 @@
+"""The sink for the time-series database: samples into VictoriaMetrics."""
