@@ -16,7 +16,7 @@ class ConfigError(MirrorError):
     """A mistake in the configuration: retrying does not help, somebody has to change something."""
 
 
-class ConfigErrors(ConfigError):
+class MistakesError(ConfigError):
     """Several mistakes in the configuration at once, each a sentence in `problems`."""
 
     def __init__(self, problems: Sequence[str]):

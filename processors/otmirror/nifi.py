@@ -111,6 +111,15 @@ def size(context: Any, descriptor: Any, default: int) -> int:
     return int(float(match[1]) * 1024 ** ("B", "KB", "MB", "GB", "TB").index(match[2].upper()))
 
 
+def dynamic(context: Any) -> dict[str, str]:
+    """Return the properties the user added to a processor."""
+    return {
+        str(descriptor.name): str(value).strip()
+        for descriptor, value in context.getProperties().items()
+        if descriptor.dynamic and value
+    }
+
+
 def name_of(descriptor: Any) -> str:
     """Return the name a property has on the canvas."""
     return descriptor if isinstance(descriptor, str) else str(descriptor.name)
@@ -233,9 +242,7 @@ def sink_holder(make: Callable[[Any], Sink]) -> Holder[Sink]:
     return Holder(make, lambda sink: sink.close())
 
 
-def consume(
-    holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, wanted: Iterable[str] = ()
-) -> Output:
+def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, wanted: Iterable[str] = ()) -> Output:
     """Do one `transform`: store a FlowFile. Never raises; yields when the FlowFile has to come again.
 
     `wanted` names the FlowFile attributes the sink looks at.
@@ -287,4 +294,4 @@ def faster_content() -> None:
         from py4j import protocol
     except ImportError:
         return
-    protocol.INPUT_CONVERTER[protocol.BYTES_TYPE] = lambda target_id, _client: base64.b64decode(target_id)
+    protocol.register_output_converter(protocol.BYTES_TYPE, lambda encoded, _client: base64.b64decode(encoded))

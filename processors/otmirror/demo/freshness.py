@@ -5,22 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 import requests
 
+from otmirror.demo.stores import export
+from otmirror.errors import UnavailableError
+
+WINDOW = 15.0
+"""Seconds back from now in which new samples are looked for; an older one is not counted."""
+
 
 class HotFreshness:
-    """Asks VictoriaMetrics for the newest sample of every tag, again and again, and notes each one's age in seconds.
+    """Asks VictoriaMetrics for its newest samples again and again, and notes each one's age when it first shows up.
 
-    The resolution is the asking interval: an age is at most that much too long.
+    The resolution is the asking interval: an age is at most that much too long. Samples that were there at the first
+    answer do not count.
     """
 
-    def __init__(self, url: str, interval: float = 0.2):
+    def __init__(self, url: str, interval: float = 0.25):
         """Take the server's base URL and the seconds between two questions."""
         self._url, self._interval = url, interval
-        self._seen: dict[str, float] = {}
+        self._seen: set[tuple[str, int]] = set()
         self.ages: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="freshness", daemon=True)
@@ -36,23 +42,19 @@ class HotFreshness:
             self._thread.join(10)
 
     def _watch(self) -> None:
-        session = requests.Session()
-        query = {"query": "tlast_over_time(ot_value[20s])", "nocache": "1"}
+        session, first = requests.Session(), True
         while not self._stop.wait(self._interval):
             try:
-                answer = session.get(f"{self._url}/api/v1/query", params=query, timeout=5)
-                self._note(answer.json(), time.time())
-            except (requests.RequestException, ValueError):
+                newest = list(export(self._url, "ot_value", time.time() - WINDOW, session))
+            except UnavailableError:
                 continue
-
-    def _note(self, answer: dict[str, Any], now: float) -> None:
-        first = not self._seen
-        for series in answer.get("data", {}).get("result", ()):
-            tag, newest = series["metric"].get("tag", ""), float(series["value"][1])
-            if newest > self._seen.get(tag, 0.0):
-                self._seen[tag] = newest
+            now = time.time()
+            for series in newest:
+                new = {(series.metric["tag"], ts) for ts in series.timestamps} - self._seen
+                self._seen |= new
                 if not first:
-                    self.ages.append(now - newest)
+                    self.ages += [now - ts / 1000 for _, ts in new]
+            first = False
 
 
 def cold_ages(rows: pa.Table, commits: Mapping[str, int]) -> list[float]:

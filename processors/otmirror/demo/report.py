@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otmirror.demo.audit import Audit
+from otmirror.demo.audit import Audit, SourceAudit
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733 }
@@ -50,8 +50,8 @@ def write(path: Path, run: Run, cold: pa.Table | None, hot: pa.Table, tags: int 
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>OT mirror: a run</title>",
         f"<style>{_STYLE}</style><h1>OT mirror: a run of {run.seconds:.0f} s</h1>",
         f"<p class='note'>{run.started:%Y-%m-%d %H:%M:%S} UTC, read back from both stores after the run.</p>",
-        _verdict(run.audit),
-        _table(*_sources(run.audit)),
+        f"<p class='{'ok' if run.audit.complete else 'bad'}'><b>{verdict(run.audit)}</b></p>",
+        _table(*source_rows(run.audit)),
         "<h2>Freshness: source timestamp to queryable</h2>",
         _table(("store", *(name for name, _ in run.hot_ages)), _ages(run)),
         "<h2>Some tags, from both stores</h2>",
@@ -64,38 +64,36 @@ def write(path: Path, run: Run, cold: pa.Table | None, hot: pa.Table, tags: int 
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _verdict(audit: Audit) -> str:
-    kind, word = ("ok", "everything arrived, once") if audit.complete else ("bad", "NOT everything arrived once")
-    more = [
-        f"{count} {what}"
-        for count, what in (
-            (audit.lost, "lost"),
-            (audit.duplicated, "duplicated"),
-            (audit.hot_different, "with another value in VictoriaMetrics"),
-            (audit.hot_unknown, "only in VictoriaMetrics"),
-            (audit.rejected, "lines rejected (ot.rejects)"),
-        )
-        if count or what in ("lost", "duplicated")
-    ]
-    return f"<p class='{kind}'><b>{word}</b>: {', '.join(more)}</p>"
+def verdict(audit: Audit) -> str:
+    """Say in one line whether everything arrived once, and what is wrong when not."""
+    word = "everything arrived, once" if audit.complete else "NOT everything arrived once"
+    counts = {
+        "lost": audit.lost,
+        "duplicated": audit.duplicated,
+        "with another value in VictoriaMetrics": audit.hot_different,
+        "only in VictoriaMetrics": audit.hot_unknown,
+        "lines rejected (ot.rejects)": audit.rejected,
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count or what in ("lost", "duplicated")]
+    return f"{word}: {', '.join(told)}"
 
 
-def _sources(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    head = (
-        "source", "tags", "left the source", "in Iceberg", "of these bad", "numbers in VictoriaMetrics",
-        "lost", "duplicated", "restarts", "longest gap s",
-    )  # fmt: skip
-    rows = [
-        tuple(
-            str(cell)
-            for cell in (
-                s.source, s.tags, "-" if s.emitted is None else s.emitted, s.stored, s.bad,
-                f"{s.hot_found} of {s.numeric}", s.lost, s.duplicated, s.restarts, f"{s.longest_gap_s:.1f}",
-            )
-        )
-        for s in audit.sources
-    ]  # fmt: skip
-    return head, rows
+def source_rows(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a header, a column a source, and one row a figure, all as text."""
+    figures: dict[str, Callable[[SourceAudit], object]] = {
+        "tags": lambda s: s.tags,
+        "samples that left the source": lambda s: "-" if s.emitted is None else s.emitted,
+        "found in Iceberg": lambda s: s.stored,
+        "of these, bad quality": lambda s: s.bad,
+        "of these, with a number": lambda s: s.numeric,
+        "numbers found in VictoriaMetrics": lambda s: s.hot_found,
+        "lost": lambda s: s.lost,
+        "duplicated": lambda s: s.duplicated,
+        "restarts of the reader": lambda s: s.restarts,
+        "longest gap at one, s": lambda s: f"{s.longest_gap_s:.1f}",
+    }
+    rows = [(name, *(str(figure(source)) for source in audit.sources)) for name, figure in figures.items()]
+    return ("source", *(source.source for source in audit.sources)), rows
 
 
 def _ages(run: Run) -> list[tuple[str, ...]]:

@@ -16,20 +16,28 @@ from pyiceberg.exceptions import NoSuchTableError
 from otmirror.errors import UnavailableError
 
 
-class _Series(msgspec.Struct):
+class Series(msgspec.Struct):
+    """One line of VictoriaMetrics' export: `timestamps` in ms since 1970."""
+
     metric: dict[str, str]
     values: list[float | None]
     timestamps: list[int]
 
 
-_series = msgspec.json.Decoder(_Series)
+_series = msgspec.json.Decoder(Series)
 
 
-def _export(url: str, metric: str) -> Iterator[_Series]:
+def export(
+    url: str, metric: str, start: float | None = None, session: requests.Session | None = None
+) -> Iterator[Series]:
+    """Yield the stored series of `metric`, from `start` (seconds since 1970) on.
+
+    Raises:
+        UnavailableError: the server does not answer.
+    """
+    params = {"match[]": metric, "reduce_mem_usage": "1", **({"start": str(start)} if start else {})}
     try:
-        answer = requests.get(
-            f"{url}/api/v1/export", params={"match[]": metric, "reduce_mem_usage": "1"}, timeout=(5, 120)
-        )
+        answer = (session or requests).get(f"{url}/api/v1/export", params=params, timeout=(5, 120))
         answer.raise_for_status()
     except requests.RequestException as error:
         raise UnavailableError(f"VictoriaMetrics at {url} could not be read: {error}") from None
@@ -44,7 +52,7 @@ def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
         UnavailableError: the server does not answer.
     """
     columns: dict[str, list[Any]] = {"tag": [], "source": [], "ts_ms": [], "value": []}
-    for series in _export(url, metric):
+    for series in export(url, metric):
         count = len(series.timestamps)
         columns["tag"] += [series.metric.get("tag", "")] * count
         columns["source"] += [series.metric.get("source", "")] * count

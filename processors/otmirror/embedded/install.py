@@ -20,7 +20,8 @@ from otmirror.workspace import PROJECT, work
 
 CONF = PROJECT / "nifi-conf"
 _POMS = CONF / "maven"
-_PYTHON_SIDE = {"nifi-python-extension-api": "api", "nifi-python-framework": "framework"}
+# The jar of the framework holds the folder `framework`, the one of the API what belongs into a folder `api` beside it.
+_PYTHON_SIDE = {"nifi-python-framework": ".", "nifi-python-extension-api": "api"}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,5 @@ def apt_install(package: str) -> bool:
         return False
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
-        done = subprocess.run(
-            ["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=900, check=False
-        )
+        done = subprocess.run(["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=900, check=False)
     return done.returncode == 0

@@ -54,14 +54,13 @@ def wait_until(done: Callable[[], bool], seconds: float) -> bool:
 
 
 class Server:
-    """One child server, known by its name and the folder that holds `<name>.pid` and `<name>.log`."""
+    """One child server, known by its name and the folder that holds `<name>.pid` and `<name>.log` in small letters."""
 
     def __init__(self, name: str, folder: Path):
-        """Take the name shown in messages and the folder, made when missing."""
+        """Take the name shown in messages and the folder, which `start` makes when it is missing."""
         self.name, self.folder = name, folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = self.folder / f"{name}.log"
-        self._file = self.folder / f"{name}.pid"
+        self.log = self.folder / f"{name.lower()}.log"
+        self._file = self.folder / f"{name.lower()}.pid"
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +77,8 @@ class Server:
         info = self.info
         pid = int(info.get("pid", 0))
         self._reap()
-        return pid if pid and started(pid) == info.get("started") else None
+        born = started(pid) if pid else None
+        return pid if born is not None and born == info.get("started") else None
 
     @property
     def running(self) -> bool:
@@ -139,13 +139,7 @@ class Server:
         return [pid for pid in _group(leader) if self._is_ours(pid)]
 
     def _is_ours(self, pid: int) -> bool:
-        try:
-            environment = (_PROC / str(pid) / "environ").read_bytes()
-        except FileNotFoundError:
-            return not _PROC.exists()
-        except OSError:
-            return False
-        return f"{_MARK}={self._file}".encode() in environment.split(b"\0")
+        return not _PROC.exists() or environment(pid).get(_MARK) == str(self._file)
 
     def _spawn(
         self,
@@ -154,6 +148,7 @@ class Server:
         cwd: Path | None,
         info: dict[str, int | str],
     ) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         surroundings = {**os.environ, **(env or {}), _MARK: str(self._file)}
         with self.log.open("wb") as log:
             try:
@@ -171,7 +166,7 @@ class Server:
         if self.running and ready():
             return
         what = f"was not ready after {timeout:.0f} s" if self.running else "ended while it started"
-        raise UnavailableError(f"{self.name} {what}: {why() or last_line(self.log) or 'it said nothing'}")
+        raise UnavailableError(f"{self.name} {what}: {why() or last_lines(self.log) or 'it said nothing'}")
 
     def _end_leftovers(self) -> None:
         for sign, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)):
@@ -186,13 +181,33 @@ class Server:
             self._child = None
 
 
-def last_line(log: Path) -> str | None:
-    """Return the last line of a log that is not blank, at most 300 characters of it."""
+def memory_mb(pid: int | None) -> float:
+    """Return the resident memory of a process in MB; 0 when it does not live."""
+    if not pid or started(pid) is None:
+        return 0.0
+    if _PROC.exists():
+        pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    told = _ps("-o", "rss=", "-p", str(pid))
+    return int(told[0]) * 1024 / 1e6 if told else 0.0
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Return what a process was started with as its environment; empty when that cannot be seen."""
+    try:
+        raw = (_PROC / str(pid) / "environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(entry.partition("=")[::2] for entry in raw.split("\0") if "=" in entry)
+
+
+def last_lines(log: Path) -> str | None:
+    """Return the last three lines of a log that are not blank, as one line of at most 400 characters."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
         return None
-    return lines[-1][:300] if lines else None
+    return " ".join(lines[-3:])[-400:] or None
 
 
 def started(pid: int) -> str | None:

@@ -13,7 +13,7 @@ import requests
 
 from otmirror.embedded.conf import render
 from otmirror.embedded.install import Installation, install
-from otmirror.embedded.java import NEEDED, java_home, version_of
+from otmirror.embedded.java import java_home
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.errors import ConfigError, UnavailableError
 
@@ -43,7 +43,7 @@ class EmbeddedNifi:
         self.home = home.resolve()
         self.extensions, self.nars = extensions, tuple(nars)
         self._wanted_port, self._installation = port, installation
-        self._server = Server("nifi", self.home)
+        self._server = Server("NiFi", self.home)
 
     @property
     def port(self) -> int:
@@ -74,6 +74,17 @@ class EmbeddedNifi:
         """Return the pids of NiFi and of its Python processes."""
         return self._server.processes()
 
+    def python_processes(self) -> dict[str, int]:
+        """Return the pid of each live Python process by its processor's type; `discovery` is the one without."""
+        log = self.app_log.read_text(errors="replace") if self.app_log.exists() else ""
+        types = {int(pid): kind for pid, kind in re.findall(r"\[python-log-(\d+)\] \S+ Loaded module (\w+)", log)}
+        found: dict[str, int] = {}
+        for pid in self.processes():
+            if pid != self.pid:
+                kind = types.get(pid, "discovery")
+                found[f"{kind} ({pid})" if kind in found else kind] = pid
+        return found
+
     def start(self, timeout: float = START_TIMEOUT) -> None:
         """Start NiFi and wait until its REST API answers; installs it first when it is missing.
 
@@ -84,10 +95,10 @@ class EmbeddedNifi:
         if self._server.running:
             raise UnavailableError(f"NiFi runs already at {self.canvas} (pid {self.pid})")
         installation = self._installation or install()
-        port = self._wanted_port or free_port()
+        port = self._wanted_port or self._last_port() or free_port()
         if not port_is_free(port):
             raise UnavailableError(f"NiFi: port {port} of 127.0.0.1 is in use; choose another one (--port)")
-        java = _java()
+        java = java_home() / "bin" / "java"
         self._place_nars()
         if self.extensions is not None and not self.extensions.is_dir():
             raise ConfigError(f"the processors' folder {self.extensions} does not exist")
@@ -122,6 +133,10 @@ class EmbeddedNifi:
         """Return the last lines of NiFi's log; of its Java's output when there is no log yet."""
         source = self.app_log if self.app_log.exists() else self._server.log
         return source.read_text(errors="replace").splitlines()[-lines:] if source.exists() else []
+
+    def _last_port(self) -> int:
+        """Return the port of a NiFi that was killed, so that addresses stay; 0 when it is taken by now."""
+        return self.port if self.port and port_is_free(self.port) else 0
 
     def _place_nars(self) -> None:
         folder = self.home / "nars"
@@ -163,22 +178,19 @@ def command(java: Path, installation: Installation, properties: Path, logs: Path
 
 
 def reason(log: Path, offset: int) -> str | None:
-    """Return why NiFi did not start, from what it logged after byte `offset`: the innermost cause."""
+    """Return why NiFi did not start, from what it logged after byte `offset`: the innermost causes."""
     try:
         with log.open("rb") as file:
             file.seek(offset)
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return None
-    causes = [line.partition("Caused by: ")[2] for line in lines if line.startswith("Caused by: ")]
-    errors = [re.sub(r"^\S+ \S+ ERROR \[[^]]*\] \S+ ", "", line) for line in lines if " ERROR [" in line]
-    told = causes[-1:] or errors[-1:]
-    return f"{told[0][:300]} (log: {log})" if told else None
+    causes = [_brief(line.partition("Caused by: ")[2]) for line in lines if line.startswith("Caused by: ")]
+    errors = [_brief(line.split("] ", 1)[-1].partition(" ")[2]) for line in lines if " ERROR [" in line]
+    told = list(dict.fromkeys(causes[-3:] or errors[-1:]))
+    return f"{'; '.join(told)} (log: {log})" if told else None
 
 
-def _java() -> Path:
-    named = os.environ.get("JAVA_HOME")
-    home = java_home()
-    if version_of(home) < NEEDED:
-        raise UnavailableError(f"NiFi needs Java {NEEDED} or newer; {named or home} is older")
-    return home / "bin" / "java"
+def _brief(message: str) -> str:
+    """Return a Java message without the exception's package, at most 200 characters."""
+    return re.sub(r"^(?:\w+\.)+(?=[A-Z]\w+: )", "", message)[:200]

@@ -36,22 +36,41 @@ class Feed(Protocol):
         """Whether the last row has been served and no other will follow."""
 
 
-class ClockFeed:
-    """Rows at a fixed rate: row = floor(seconds since the start * speed), over and over unless `loop` is off.
+class Metronome:
+    """Counts rows at a fixed rate from `start` on; one for all wells and servers, so that they stay in step."""
 
-    Once past the end the timestamp stays one second after the last row's, so that every further read is
-    recognisably the same sample.
+    def __init__(self, clock: Clock, speed: float):
+        """Take the rate in rows a second."""
+        self._clock, self._speed = clock, speed
+        self.start()
+
+    def start(self) -> None:
+        """Make this the moment of row 0."""
+        self._start_us, self._start = self._clock.now_us(), self._clock.monotonic()
+
+    def count(self) -> int:
+        """Return the present row: floor(seconds since the start * speed)."""
+        return int((self._clock.monotonic() - self._start) * self._speed)
+
+    def ts(self, count: int) -> int:
+        """Return when row `count` became current, microseconds since 1970-01-01 UTC."""
+        return self._start_us + int(count * SECOND_US / self._speed)
+
+
+class ClockFeed:
+    """Rows at the metronome's rate, over and over unless `loop` is off.
+
+    Past the end the timestamp stays one second after the last row's, so that every further read is recognisably
+    the same sample. With the rows' own times each round repeats the times of the one before.
     """
 
-    def __init__(self, well: Recording, clock: Clock, speed: float, loop: bool, recorded: bool):
-        """Start at row 0, now. `recorded` serves the rows' own times instead of when they became current."""
-        self._well, self._clock, self._speed = well, clock, speed
-        self._loop, self._recorded = loop, recorded
-        self._start_us, self._start = clock.now_us(), clock.monotonic()
+    def __init__(self, well: Recording, metronome: Metronome, loop: bool, recorded: bool):
+        """Serve `well`; `recorded` with the rows' own times instead of when they became current."""
+        self._well, self._metronome, self._loop, self._recorded = well, metronome, loop, recorded
 
     def next(self, reader: Hashable) -> Moment:
         """Return the present row."""
-        count, length = self._count(), len(self._well)
+        count, length = self._metronome.count(), len(self._well)
         if count < length or self._loop:
             return Moment(count % length, self._ts(count))
         return Moment(None, self._ts(length - 1) + SECOND_US)
@@ -60,20 +79,17 @@ class ClockFeed:
 
     def served(self) -> int:
         """Return how many rows have become current."""
-        count = self._count() + 1
+        count = self._metronome.count() + 1
         return count if self._loop else min(count, len(self._well))
 
     def finished(self) -> bool:
         """Return whether the time of the last row is over."""
-        return not self._loop and self._count() >= len(self._well)
-
-    def _count(self) -> int:
-        return int((self._clock.monotonic() - self._start) * self._speed)
+        return not self._loop and self._metronome.count() >= len(self._well)
 
     def _ts(self, count: int) -> int:
         if self._recorded:
             return self._well.time_us(count % len(self._well))
-        return self._start_us + int(count * SECOND_US / self._speed)
+        return self._metronome.ts(count)
 
 
 class ReadFeed:

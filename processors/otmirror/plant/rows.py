@@ -143,7 +143,9 @@ class _Reader:
         try:
             time = _microseconds(cell)
         except ValueError:
-            self.problems.append(f"line {line}, column {TIMESTAMP}: {cell!r} is not a time (2018-02-06 18:29:17)")
+            self.problems.append(
+                f"line {line}, column {TIMESTAMP}: {cell!r} is not a time since 1970 (2018-02-06 18:29:17)"
+            )
             return
         if self.times and time <= self.times[-1]:
             self.problems.append(f"line {line}, column {TIMESTAMP}: {cell} is not after the row before")
@@ -173,4 +175,6 @@ def _microseconds(cell: str) -> int:
     # Before Python 3.11 fromisoformat does not know the Z of UTC.
     time = datetime.fromisoformat(cell[:-1] + "+00:00" if cell.endswith("Z") else cell)
     since = (time if time.tzinfo else time.replace(tzinfo=timezone.utc)) - _EPOCH
+    if since.days < 0:
+        raise ValueError("before 1970")
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from otmirror.errors import ConfigErrors
+from otmirror.errors import MistakesError
 
 DAY = 86400.0
 COMPRESSIONS = ("zstd", "gzip", "none")
@@ -45,7 +45,7 @@ class Config:
         """Refuse what cannot work.
 
         Raises:
-            ConfigErrors: with every mistake.
+            MistakesError: with every mistake.
         """
         problems = [*_url_problems(self.url), *_credential_problems(self), *_number_problems(self)]
         problems += _label_problems(self.extra_labels)[1]
@@ -54,7 +54,7 @@ class Config:
         if self.compression not in COMPRESSIONS:
             problems.append(f"Compression: {self.compression!r} is none of {', '.join(COMPRESSIONS)}")
         if problems:
-            raise ConfigErrors(problems)
+            raise MistakesError(problems)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -63,13 +63,13 @@ class Config:
 
 
 def _url_problems(url: str) -> list[str]:
+    if "@" in url:
+        return ["VictoriaMetrics URL: holds credentials; use the properties Username and Password"]
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        return [f"VictoriaMetrics URL: not a URL: {error}"]
-    if "@" in parts.netloc:
-        return ["VictoriaMetrics URL: holds credentials; use the properties Username and Password"]
+        return [f"VictoriaMetrics URL: {url!r} is not a URL: {error}"]
     if parts.scheme not in ("http", "https") or not host:
         return [f"VictoriaMetrics URL: {url!r} is not of the form http://host:8428"]
     if parts.query or parts.fragment:
@@ -90,8 +90,11 @@ def _credential_problems(config: Config) -> list[str]:
     if config.ca_file:
         if config.url.startswith("http:"):
             problems.append("CA Certificate File: has no use with an http:// URL")
-        if not Path(config.ca_file).is_file():
-            problems.append(f"CA Certificate File: there is no file {config.ca_file}")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.ca_file)
+        except OSError as error:
+            reason = "holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            problems.append(f"CA Certificate File: {config.ca_file}: {reason}")
     return problems
 
 

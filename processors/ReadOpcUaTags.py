@@ -1,0 +1,312 @@
+"""NiFi processor: reads tags from an OPC UA server, and can do nothing but read."""
+
+from nifiapi.documentation import ProcessorConfiguration, multi_processor_use_case, use_case
+from nifiapi.flowfilesource import FlowFileSource, FlowFileSourceResult
+from nifiapi.properties import (
+    PropertyDependency,
+    PropertyDescriptor,
+    ResourceDefinition,
+    StandardValidators,
+    ValidationResult,
+)
+
+from otmirror import nifi
+
+
+def _config(context):
+    """Return the reader's settings; raises ConfigError with every mistake."""
+    from pathlib import Path
+
+    from otmirror.opcua import config
+
+    it = ReadOpcUaTags
+    return config.build(
+        tag_list_file=nifi.text(context, it.TAG_LIST_FILE),
+        tag_list=nifi.text(context, it.TAG_LIST),
+        endpoint=nifi.text(context, it.ENDPOINT_URL) or "",
+        source=nifi.text(context, it.SOURCE_NAME) or "",
+        interval_ms=round(nifi.period(context, it.POLL_INTERVAL, 1.0) * 1000),
+        policy=nifi.text(context, it.SECURITY_POLICY) or "None",
+        mode=nifi.text(context, it.SECURITY_MODE),
+        username=nifi.text(context, it.USERNAME),
+        password=nifi.secret(context, it.PASSWORD),
+        allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
+        trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
+        request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
+        session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
+        reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
+        reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
+        max_nodes=nifi.whole(context, it.MAX_NODES, 0),
+        emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
+    )
+
+
+def _reader(context):
+    from otmirror.opcua.reader import OpcUaReader
+
+    return OpcUaReader(_config(context))
+
+
+@use_case(
+    description="Mirror the tags of one PLC, gateway or SCADA system that has an OPC UA server.",
+    keywords=["opc ua", "plc", "scada", "historian", "poll", "read-only"],
+    configuration="""
+        Set Endpoint URL to the server's address, for instance 'opc.tcp://10.1.2.3:4840'.
+        Write a tag list with a row a tag, for instance
+            tag,address,unit,interval_ms
+            acme/north/pad7/well12/P-TPT,nsu=http://acme.example/plant;s=Well12.P,Pa,
+            acme/north/pad7/well12/state,ns=2;i=1042,,5000
+        and set Tag List File to its path, or put its text into Tag List.
+        Schedule the processor as timer driven with a Run Schedule of '50 ms', one concurrent task, and on a cluster
+        on the primary node only, so that a tag is read once. Poll Interval says how often the tags are read.
+        """,
+)
+@use_case(
+    description="Read from an OPC UA server over a signed and encrypted connection with user name and password.",
+    keywords=["opc ua", "security", "certificate", "encryption", "user", "password"],
+    configuration="""
+        Set Security Policy to 'Basic256Sha256', Security Mode to 'SignAndEncrypt', and Username and Password to those
+        of an account that may only read.
+        Start the processor once. It makes its own certificate, own/cert.der in PKI Directory, and the server refuses
+        it: let the server trust that file (most servers list it among the rejected certificates).
+        The server's certificate is pinned when it is first seen. Where that is not enough, set Server Certificate Trust
+        to 'trusted only' and put the server's certificate into the folder 'trusted' of PKI Directory beforehand.
+        """,
+)
+@multi_processor_use_case(
+    description="Bring OPC UA tags onto a message bus, so that any number of consumers gets them.",
+    keywords=["opc ua", "mqtt", "kafka", "message bus", "unified namespace"],
+    configurations=[
+        ProcessorConfiguration(
+            processor_type="ReadOpcUaTags",
+            configuration="""
+                Set Endpoint URL and Tag List File. Connect 'success' to PublishMQTT or to PublishKafka.
+                """,
+        ),
+        ProcessorConfiguration(
+            processor_type="org.apache.nifi.processors.mqtt.PublishMQTT",
+            configuration="""
+                Set Broker URI, Topic (for instance 'ot/samples') and Quality of Service '1'. Each FlowFile becomes
+                one message of one JSON object a line. Connect 'failure' to the processor itself.
+                """,
+        ),
+        ProcessorConfiguration(
+            processor_type="org.apache.nifi.kafka.processors.PublishKafka",
+            configuration="""
+                Set the Kafka connection service and Topic Name, and Message Demarcator to a line break, so that each
+                sample becomes a message of its own; or leave it unset for one message a batch. Connect 'failure' to
+                the processor itself.
+                """,
+        ),
+    ],
+)
+class ReadOpcUaTags(FlowFileSource):
+    class Java:
+        implements = ["org.apache.nifi.python.processor.FlowFileSource"]
+
+    class ProcessorDetails:
+        version = "2026.11.0"
+        description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
+            each with its value, source and server timestamps, full status code and quality. It only reads: a request
+            for any service but Read, Browse and those that open and close a session is refused before a byte
+            leaves. Read requests are no larger than the server's own limit. A tag that cannot be read gives bad
+            samples with its status and never hides the others; while the server cannot be reached, every cycle gives
+            bad samples, and the processor connects again by itself. There is never more than one session, and it is
+            closed when the processor stops."""
+        tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
+        dependencies = []
+
+    ENDPOINT_URL = PropertyDescriptor(
+        name="Endpoint URL",
+        description="""Address of the OPC UA server, such as 'opc.tcp://10.1.2.3:4840' or
+            'opc.tcp://plc-7:4840/path'. The port is 4840 when it is left out. User name and password do not belong
+            here.""",
+        required=True,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    TAG_LIST_FILE = PropertyDescriptor(
+        name="Tag List File",
+        description="""Path of the tag list, a CSV file (UTF-8) with a header row and the columns tag, address, type,
+            unit, interval_ms, deadband, scale, offset and description; tag and address are required. An address is
+            'ns=2;s=Well12.P' or, better, 'nsu=http://acme.example/plant;s=Well12.P': a namespace URI is looked up at
+            each connect, while an index may change when the server restarts. Identifiers are s=name, i=number, g=GUID
+            and b=base64. With scale or offset, value * scale + offset is mirrored. Set exactly one of Tag List File
+            and Tag List. The file is read when the processor starts.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    TAG_LIST = PropertyDescriptor(
+        name="Tag List",
+        description="""The text of the tag list itself, in the form of Tag List File, for short lists.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    SOURCE_NAME = PropertyDescriptor(
+        name="Source Name",
+        description="""What the samples carry as their source. A sample is the same by its tag, timestamp and source,
+            so each processor needs a name of its own, and keeps it. When unset, it is 'opcua:' with host and port of
+            the server.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    POLL_INTERVAL = PropertyDescriptor(
+        name="Poll Interval",
+        description="""How often a tag is read that has no interval_ms of its own in the tag list. Cycles keep to a
+            fixed grid: one that takes longer than the interval is followed by the next slot of the grid.""",
+        required=True,
+        default_value="1 sec",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    SECURITY_POLICY = PropertyDescriptor(
+        name="Security Policy",
+        description="""How messages are protected: None, or Basic256Sha256. If the server does not offer it, the
+            message says what it offers.""",
+        required=True,
+        default_value="None",
+        allowable_values=["None", "Basic256Sha256"],
+    )
+    SECURITY_MODE = PropertyDescriptor(
+        name="Security Mode",
+        description="""Sign protects messages against change, SignAndEncrypt also against being read.""",
+        required=True,
+        default_value="SignAndEncrypt",
+        allowable_values=["Sign", "SignAndEncrypt"],
+        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+    )
+    PKI_DIRECTORY = PropertyDescriptor(
+        name="PKI Directory",
+        description="""Folder for certificates, made when it is missing. This client's own certificate and key
+            (own/cert.der, own/key.pem) are made on first use and kept; ones of your own may be put in their place.
+            Certificates of servers are in trusted/, and what was refused is kept in rejected/. A relative path
+            starts at the directory NiFi runs Python in, so an absolute one is better.""",
+        required=True,
+        default_value="./otmirror-pki",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+    )
+    SERVER_CERTIFICATE_TRUST = PropertyDescriptor(
+        name="Server Certificate Trust",
+        description="""Which server certificate is accepted. 'first use': the first one seen at this address is put
+            into trusted/, and another one is refused later. 'trusted only': it has to be in trusted/ already; one
+            that is not is put into rejected/, from where it can be moved. 'any': every one, which gives no protection
+            against somebody in between.""",
+        required=True,
+        default_value="first use",
+        allowable_values=["first use", "trusted only", "any"],
+        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+    )
+    USERNAME = PropertyDescriptor(
+        name="Username",
+        description="""User name for the server; anonymous when unset. An account that may only read is best.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    PASSWORD = PropertyDescriptor(
+        name="Password",
+        description="""Password of that user.""",
+        required=False,
+        sensitive=True,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    ALLOW_PLAIN_PASSWORD = PropertyDescriptor(
+        name="Allow Password Without Encryption",
+        description="""Whether the password may be sent where nothing reliably protects it. With Security Policy None
+            most servers still have the password encrypted, but with a certificate that nobody has checked, so whoever
+            sits in between can have it: this has to be true then. With Security Mode Sign it has to be true only for
+            servers that want the password unencrypted. With SignAndEncrypt it does not matter.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+    )
+    REQUEST_TIMEOUT = PropertyDescriptor(
+        name="Request Timeout",
+        description="""How long to wait for each answer, and for a whole connection attempt. Slow controllers may need
+            more than the default to connect with security. A read that takes longer ends the connection.""",
+        required=True,
+        default_value="5 sec",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    SESSION_TIMEOUT = PropertyDescriptor(
+        name="Session Timeout",
+        description="""How long the server keeps the session of a process that was killed. The server may revise it,
+            which is reported. The session is kept alive between polls, so it may be shorter than the poll
+            interval.""",
+        required=True,
+        default_value="30 sec",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    RECONNECT_DELAY = PropertyDescriptor(
+        name="Reconnect Delay",
+        description="""How long to wait after a failure before connecting again. The delay doubles with each
+            failure.""",
+        required=True,
+        default_value="1 sec",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    LONGEST_RECONNECT_DELAY = PropertyDescriptor(
+        name="Longest Reconnect Delay",
+        description="""The delay does not grow beyond this.""",
+        required=True,
+        default_value="30 sec",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    MAX_NODES = PropertyDescriptor(
+        name="Max Nodes Per Read",
+        description="""The most tags one read request may ask for. 0 leaves it to the server's own limit
+            (MaxNodesPerRead), or 1000 where the server states none. Whatever is set here, requests are never larger
+            than the server's limit, and become smaller when the server calls them too large.""",
+        required=True,
+        default_value="0",
+        validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
+    )
+    EMIT_REPEATS = PropertyDescriptor(
+        name="Emit Repeats",
+        description="""Whether a tag that was read again without having changed (same timestamp, value and status)
+            gives a sample again. If true, every read gives one, and deadbands are not applied.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+    )
+
+    def __init__(self, **kwargs):
+        super().__init__()
+        self._holder = nifi.source_holder(_reader)
+
+    def getPropertyDescriptors(self):
+        return [
+            self.ENDPOINT_URL,
+            self.TAG_LIST_FILE,
+            self.TAG_LIST,
+            self.SOURCE_NAME,
+            self.POLL_INTERVAL,
+            self.SECURITY_POLICY,
+            self.SECURITY_MODE,
+            self.PKI_DIRECTORY,
+            self.SERVER_CERTIFICATE_TRUST,
+            self.USERNAME,
+            self.PASSWORD,
+            self.ALLOW_PLAIN_PASSWORD,
+            self.REQUEST_TIMEOUT,
+            self.SESSION_TIMEOUT,
+            self.RECONNECT_DELAY,
+            self.LONGEST_RECONNECT_DELAY,
+            self.MAX_NODES,
+            self.EMIT_REPEATS,
+        ]
+
+    def customValidate(self, context):
+        return [ValidationResult(**problem) for problem in nifi.invalid("OPC UA source", context, _config)]
+
+    def onScheduled(self, context):
+        self._holder.reset()
+
+    def onStopped(self, context):
+        self._holder.reset()
+
+    def create(self, context):
+        output = nifi.produce(self._holder, context, self.logger)
+        if output is None:
+            return None
+        return FlowFileSourceResult(output.relationship, output.attributes, output.contents)

@@ -1,0 +1,33 @@
+"""The command itself, put together from its sub-commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from otmirror.cli import demo, flow, nar, nifi, plant, setup, taglist
+from otmirror.errors import MirrorError
+
+app = typer.Typer(
+    help="Read-only tag mirror: OPC UA and Modbus through Apache NiFi into VictoriaMetrics and Iceberg.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(nifi.app, name="nifi")
+app.add_typer(flow.app, name="flow")
+app.add_typer(taglist.app, name="taglist")
+app.command("setup")(setup.setup)
+app.command("plant")(plant.plant)
+app.command("demo")(demo.demo)
+app.command("nar")(nar.nar)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user ends in one line, not in a traceback."""
+    try:
+        app()
+    except MirrorError as error:
+        Console(stderr=True).print(f"otmirror: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

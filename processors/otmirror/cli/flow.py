@@ -1,0 +1,164 @@
+"""`otmirror flow`: flows in files and in a running NiFi."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from otmirror.cli.nifi import PORT
+from otmirror.errors import ConfigError
+from otmirror.flow.canonical import dumps, keep_local, load
+from otmirror.flow.client import NifiApi
+from otmirror.flow.status import FlowStatus
+from otmirror.workspace import PROJECT
+
+app = typer.Typer(help="Flows in files (flows/*.json) and in a running NiFi.", no_args_is_help=True)
+
+Url = Annotated[
+    str, typer.Option(envvar="OTMIRROR_NIFI_URL", help="NiFi's REST API.", metavar="http://HOST:PORT/nifi-api")
+]
+Name = Annotated[str, typer.Argument(help="The flow's name on the canvas.")]
+_URL = f"http://127.0.0.1:{PORT}/nifi-api"
+_STYLES = {"RUNNING": "green", "INVALID": "red", "VALIDATING": "yellow", "ERROR": "red", "WARNING": "yellow"}
+
+
+@app.command("import")
+def import_(
+    flow: Annotated[str, typer.Argument(help="A flow file, or the name of one in flows/.")],
+    url: Url = _URL,
+    name: Annotated[str | None, typer.Option(help="Its name on the canvas. [default: the file's]")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a parameter; may repeat.")] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VARIABLE: take a parameter from an environment variable, so that it is not seen."),
+    ] = None,
+    params: Annotated[Path | None, typer.Option(help="File of NAME=VALUE lines; # starts a comment.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove a flow of that name, its queues too.")] = False,
+) -> None:
+    """Put a flow on the canvas, set its parameters and say what is not valid yet."""
+    values = collect(params, param or (), secret or ())
+    api = NifiApi(url)
+    group = api.import_flow(flow_file(flow), name, values, replace=replace)
+    told = api.status(group)
+    typer.echo(f"{told.name}: {len(told.components)} processors, {len(told.queues)} queues")
+    for component in told.invalid:
+        for error in component.errors:
+            typer.echo(f"{component.name}: {' '.join(error.split())}", err=True)
+    if told.invalid:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    name: Name,
+    url: Url = _URL,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: flows/NAME.json]")] = None,
+) -> None:
+    """Write a flow from the canvas to its file; name and parameter values the file has are kept."""
+    api = NifiApi(url)
+    target = output or PROJECT / "flows" / f"{name}.json"
+    exported = api.export_flow(api.group(name))
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
+    text = dumps(keep_local(exported, load(target)) if before else exported)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    typer.echo(f"{target} {'is unchanged' if text == before else 'written'}")
+
+
+@app.command()
+def start(name: Name, url: Url = _URL) -> None:
+    """Start a flow's processors and verify that they run."""
+    api = NifiApi(url)
+    api.start(api.group(name))
+    typer.echo(f"{name} runs.")
+
+
+@app.command()
+def stop(name: Name, url: Url = _URL) -> None:
+    """Stop a flow's processors; what waits in its queues is kept."""
+    api = NifiApi(url)
+    api.stop(api.group(name))
+    typer.echo(f"{name} is stopped.")
+
+
+@app.command()
+def status(name: Name, url: Url = _URL) -> None:
+    """Show a flow's processors, queues and bulletins; exit status 1 when it does not run as a whole."""
+    api = NifiApi(url)
+    told = api.status(api.group(name))
+    show(told, Console())
+    if not told.running:
+        raise typer.Exit(1)
+
+
+def show(told: FlowStatus, console: Console) -> None:
+    """Print a flow's status as tables."""
+    table = Table("Processor", "State", "In", "Out", "Queued before it", title=f"{escape(told.name)} (last 5 minutes)")
+    for c in told.components:
+        row = (escape(c.name), _coloured(c.shown), f"{c.flowfiles_in:,}", f"{c.flowfiles_out:,}", f"{c.queued:,}")
+        table.add_row(*row)
+    console.print(table)
+    for c in told.invalid:
+        for error in c.errors:
+            console.print(f"{c.name}: {' '.join(error.split())}", style="red", markup=False, highlight=False)
+    for q in told.queues:
+        if q.count:
+            line = f"{q.source} -> {q.destination}: {q.count:,} FlowFiles, {q.bytes / 1e6:,.1f} MB, {q.percent} %"
+            console.print(f"queue {line} of the back-pressure threshold", markup=False, highlight=False)
+    for b in told.bulletins:
+        line = f"{b.time} {b.level} {b.source}: {b.message}"
+        console.print(line, style=_STYLES.get(b.level), markup=False, highlight=False, soft_wrap=True)
+
+
+def flow_file(named: str) -> Path:
+    """Return the flow file a user means: a path, or a name in flows/."""
+    path = Path(named)
+    return path if path.suffix == ".json" or path.exists() else PROJECT / "flows" / f"{named}.json"
+
+
+def collect(
+    file: Path | None, given: list[str] | tuple[str, ...], secret: list[str] | tuple[str, ...]
+) -> dict[str, str]:
+    """Return parameter values from a file, the command line and the environment; the later win.
+
+    Raises:
+        ConfigError: a line is no NAME=VALUE, or a variable is not set; never shows a value.
+    """
+    values: dict[str, str] = {}
+    if file:
+        values.update(_lines(file))
+    for place, pair in enumerate(given, 1):
+        values.update([_pair(pair, f"--param number {place}")])
+    for pair in secret:
+        name, variable = _pair(pair, "--secret")
+        if variable not in os.environ:
+            raise ConfigError(f"--secret {name}: the environment variable {variable} is not set")
+        values[name] = os.environ[variable]
+    return values
+
+
+def _lines(file: Path) -> dict[str, str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"parameter file {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    numbered = [(n, line.strip()) for n, line in enumerate(lines, 1)]
+    return dict(_pair(line, f"{file} line {n}") for n, line in numbered if line and not line.startswith("#"))
+
+
+def _pair(text: str, where: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"{where}: write NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _coloured(state: str) -> str:
+    style = _STYLES.get(state)
+    return f"[{style}]{state}[/]" if style else state

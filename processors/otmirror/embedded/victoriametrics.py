@@ -1,0 +1,146 @@
+"""VictoriaMetrics as a child server: the hot store of the demo and of the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from otmirror.embedded.install import locked
+from otmirror.embedded.maven import apt_install
+from otmirror.embedded.processes import Server, free_port, port_is_free
+from otmirror.errors import ConfigError, UnavailableError
+from otmirror.workspace import work
+
+VERSION = "v1.151.0"
+_MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics"
+_HOW = (
+    "VictoriaMetrics was not found: put its binary victoria-metrics on PATH, name it in VICTORIAMETRICS_BINARY, "
+    "or install Go 1.26 or newer to build it"
+)
+
+
+def install(say: Callable[[str], object] = print) -> Path:
+    """Return the path of a VictoriaMetrics binary, built with Go or installed from Debian when there is none.
+
+    Raises:
+        ConfigError: VICTORIAMETRICS_BINARY names no file.
+        UnavailableError: there is none and it cannot be had.
+    """
+    named = os.environ.get("VICTORIAMETRICS_BINARY")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"VICTORIAMETRICS_BINARY={named} does not exist")
+        return Path(named)
+    with locked(work() / "bin" / "victoria-metrics.lock"):
+        return _found() or _built(say) or _packaged(say)
+
+
+class VictoriaMetrics:
+    """One VictoriaMetrics on 127.0.0.1 with its data in `folder`."""
+
+    def __init__(self, folder: Path, port: int = 0, binary: Path | None = None):
+        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary."""
+        self._server = Server("VictoriaMetrics", folder)
+        self._binary, self._wanted_port = binary, port
+
+    @property
+    def port(self) -> int:
+        """The port it runs on, or would."""
+        return int(self._server.info.get("port", self._wanted_port))
+
+    @property
+    def url(self) -> str:
+        """The address of its API and of its own UI (under /vmui)."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._server.pid
+
+    @property
+    def log(self) -> Path:
+        """What it says since its last start."""
+        return self._server.log
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            UnavailableError: it cannot be had, or does not start; the message says why in one line.
+        """
+        binary = self._binary or install()
+        port = self._wanted_port or self.port or free_port()
+        if not self._server.running and not port_is_free(port):
+            raise UnavailableError(f"VictoriaMetrics: port {port} of 127.0.0.1 is in use; choose another one")
+        self._wanted_port = port
+        self._server.start(
+            [
+                str(binary),
+                f"-storageDataPath={self._server.folder / 'data'}",
+                f"-httpListenAddr=127.0.0.1:{port}",
+                "-retentionPeriod=100y",
+                # Exact repeats of a sample, which a retry may send, count once.
+                "-dedup.minScrapeInterval=1ms",
+                # A query right after a write must find it.
+                "-search.latencyOffset=0s",
+            ],
+            lambda: _healthy(port),
+            timeout,
+            info={"port": port},
+        )
+
+    def stop(self) -> None:
+        """Stop it; what it accepted is on disk."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._server.kill()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _found() -> Path | None:
+    built = work() / "bin" / "victoria-metrics"
+    if built.is_file():
+        return built
+    on_path = shutil.which("victoria-metrics")
+    return Path(on_path) if on_path else None
+
+
+def _built(say: Callable[[str], object]) -> Path | None:
+    go = shutil.which("go")
+    if not go:
+        return None
+    say(f"VictoriaMetrics: building {VERSION} with Go (about a minute)")
+    folder = work() / "bin"
+    log = folder / "victoria-metrics.log"
+    # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
+    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
+    env = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": flags}
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [go, "install", f"{_MODULE}@{VERSION}"], env=env, stdout=output, stderr=output, check=False
+        )
+    return folder / "victoria-metrics" if done.returncode == 0 else None
+
+
+def _packaged(say: Callable[[str], object]) -> Path:
+    say("VictoriaMetrics: installing Debian's package")
+    found = shutil.which("victoria-metrics") if apt_install("victoria-metrics") else None
+    if not found:
+        log = work() / "bin" / "victoria-metrics.log"
+        built = f" (the build failed, see {log})" if log.exists() else ""
+        raise UnavailableError(_HOW + built)
+    return Path(found)

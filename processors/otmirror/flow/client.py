@@ -1,0 +1,340 @@
+"""NiFi's REST API as this project uses it: flows in and out, run, watched, traced.
+
+Plain requests, not nipyapi: nipyapi keeps its address in one global per process, refuses answers with a value its
+generated models do not list, and sends every parameter as not sensitive.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from otmirror.errors import ConfigError, UnavailableError
+from otmirror.flow import status as view
+from otmirror.flow.api import Json, Rest
+from otmirror.flow.canonical import Flow, load
+from otmirror.flow.provenance import Event, Provenance
+from otmirror.flow.status import Bulletin, Component, FlowStatus, Queue
+
+_POLL = 0.25
+
+
+class NifiApi(Provenance):
+    """One NiFi. Every method raises ConfigError or UnavailableError with one line when NiFi says no or nothing."""
+
+    def __init__(self, url: str, timeout: float = 30.0):
+        """Take the address of the REST API, such as http://127.0.0.1:8643/nifi-api."""
+        self.rest = Rest(url, timeout)
+
+    def about(self) -> str:
+        """Return NiFi's version."""
+        return str(self.rest.get("/flow/about")["about"]["version"])
+
+    # Groups: a flow is a process group on the root canvas.
+
+    def groups(self) -> dict[str, str]:
+        """Return the id of every process group on the root canvas by its name."""
+        told = self.rest.get("/process-groups/root/process-groups")
+        return {entity["component"]["name"]: entity["id"] for entity in told["processGroups"]}
+
+    def group(self, name: str) -> str:
+        """Return the id of the process group `name` on the root canvas.
+
+        Raises:
+            ConfigError: there is none; the message lists those there are.
+        """
+        groups = self.groups()
+        if name not in groups:
+            known = ", ".join(sorted(groups)) or "none"
+            raise ConfigError(f"there is no flow {name!r} in this NiFi (there are: {known})")
+        return groups[name]
+
+    def import_flow(
+        self,
+        path: Path,
+        name: str | None = None,
+        params: Mapping[str, str] | None = None,
+        *,
+        replace: bool = False,
+        timeout: float = 180.0,
+    ) -> str:
+        """Put a flow file on the root canvas, set parameters, wait for its processors; return the group's id.
+
+        A parameter context that NiFi already has under the flow's name keeps the values it has.
+
+        Raises:
+            ConfigError: no such file or parameter, a processor this NiFi does not have or cannot load, or a flow of
+                that name is there and `replace` is not set.
+            UnavailableError: NiFi does not answer, or its Python processors are not ready after `timeout` seconds.
+        """
+        flow = load(path)
+        _check_names(flow, params or {}, path)
+        wanted = name or str(flow["flowContents"].get("name") or path.stem)
+        existing = self.groups().get(wanted)
+        if existing and not replace:
+            raise ConfigError(f"a flow {wanted!r} is in this NiFi already; choose another name or replace it")
+        self._check_types(flow)
+        if existing:
+            self.delete_group(existing)
+        group = self._upload(flow, wanted)
+        # NiFi takes every property of a Python processor for sensitive until its process is up.
+        self.await_ready(group, timeout)
+        broken = [c.name for c in self.components(group) if c.broken]
+        if broken:
+            raise ConfigError(f"NiFi cannot load the Python code of {', '.join(broken)}; nifi-app.log says why")
+        if params:
+            self.set_parameters(group, params)
+        self.enable_services(group)
+        self.await_ready(group, timeout)
+        return group
+
+    def export_flow(self, group: str) -> Flow:
+        """Return a process group's flow definition as NiFi gives it."""
+        flow: Flow = self.rest.get(f"/process-groups/{group}/download")
+        return flow
+
+    def delete_group(self, group: str) -> None:
+        """Stop a flow, empty its queues and remove it; its parameter context stays."""
+        self.stop(group)
+        self.empty_queues(group)
+        self.rest.put(f"/flow/process-groups/{group}/controller-services", {"id": group, "state": "DISABLED"})
+        self._await("controller services to be disabled", lambda: not self._services(group, "ENABLED", "DISABLING"))
+        revision = self.rest.get(f"/process-groups/{group}")["revision"]["version"]
+        self.rest.delete(f"/process-groups/{group}", version=revision)
+
+    # Parameters.
+
+    def parameters(self, group: str) -> dict[str, str | None]:
+        """Return the values of a flow's parameters by name; None for sensitive ones and those without a value."""
+        context = self._context(group)
+        told = context["component"]["parameters"] if context else []
+        return {
+            p["parameter"]["name"]: None if p["parameter"]["sensitive"] else p["parameter"].get("value") for p in told
+        }
+
+    def set_parameters(self, group: str, values: Mapping[str, str]) -> None:
+        """Set parameters of a flow; components that use them are stopped and started again by NiFi.
+
+        Raises:
+            ConfigError: the flow has no such parameter.
+        """
+        context = self._context(group)
+        have = {p["parameter"]["name"]: p["parameter"] for p in (context["component"]["parameters"] if context else [])}
+        _check_known(values, have, "this flow")
+        if not values or context is None:
+            return
+        body = {
+            "id": context["id"],
+            "revision": context["revision"],
+            "component": {
+                "id": context["id"],
+                "parameters": [
+                    {"parameter": {"name": n, "sensitive": have[n]["sensitive"], "value": v}} for n, v in values.items()
+                ],
+            },
+        }
+        path = f"/parameter-contexts/{context['id']}/update-requests"
+        self._request(path, body, "setting parameters")
+
+    # Running.
+
+    def enable_services(self, group: str) -> None:
+        """Enable the controller services of a flow that are valid."""
+        if self._services(group, "DISABLED"):
+            body = {"id": group, "state": "ENABLED"}
+            self.rest.put(f"/flow/process-groups/{group}/controller-services", body)
+            self._await("controller services to be enabled", lambda: not self._services(group, "ENABLING"))
+
+    def await_ready(self, group: str, timeout: float = 180.0) -> None:
+        """Wait until every Python processor is initialised and every processor validated.
+
+        Raises:
+            UnavailableError: some are not after `timeout` seconds.
+        """
+
+        def ready() -> bool:
+            return not any(c.initialising for c in self.components(group))
+
+        try:
+            self._await("processors to be initialised", ready, timeout)
+        except UnavailableError:
+            names = ", ".join(c.name for c in self.components(group) if c.initialising)
+            raise UnavailableError(f"not initialised after {timeout:.0f} s: {names}; see nifi-app.log") from None
+
+    def start(self, group: str, timeout: float = 60.0) -> None:
+        """Start every processor of a flow and verify that they run.
+
+        Raises:
+            ConfigError: some cannot run; the message says which and why. Nothing was started.
+        """
+        self.await_ready(group)
+        invalid = self.status(group).invalid
+        if invalid:
+            raise ConfigError("; ".join(f"{c.name}: {', '.join(_brief(c.errors))}" for c in invalid))
+        self.rest.put(f"/flow/process-groups/{group}", {"id": group, "state": "RUNNING"})
+        self._await("the flow to run", lambda: self.status(group).running, timeout)
+
+    def stop(self, group: str, timeout: float = 60.0) -> None:
+        """Stop every processor of a flow and wait until none has work in hand; what hangs is terminated."""
+        self.rest.put(f"/flow/process-groups/{group}", {"id": group, "state": "STOPPED"})
+        try:
+            self._await("the flow to stop", lambda: not self._busy(group), timeout)
+        except UnavailableError:
+            for component in self._busy(group):
+                self.terminate(component.id)
+            self._await("terminated processors to end", lambda: not self._busy(group), timeout)
+
+    def start_processor(self, group: str, name: str) -> None:
+        """Start one processor of a flow."""
+        self.schedule(self.processor_by_name(group, name).id, "RUNNING")
+
+    def stop_processor(self, group: str, name: str, timeout: float = 60.0) -> None:
+        """Stop one processor of a flow and wait until it has no work in hand."""
+        processor = self.processor_by_name(group, name).id
+        self.schedule(processor, "STOPPED")
+        self._await(f"{name} to stop", lambda: not any(c.id == processor for c in self._busy(group)), timeout)
+
+    def schedule(self, processor: str, state: str) -> None:
+        """Set one processor to RUNNING, STOPPED, DISABLED or RUN_ONCE."""
+        revision = self.rest.get(f"/processors/{processor}")["revision"]
+        self.rest.put(f"/processors/{processor}/run-status", {"revision": revision, "state": state})
+
+    def terminate(self, processor: str) -> None:
+        """Interrupt the work of a stopped processor that does not end; its FlowFiles go back to their queue."""
+        self.rest.delete(f"/processors/{processor}/threads")
+
+    def empty_queues(self, group: str) -> None:
+        """Drop every FlowFile that waits in a flow."""
+        self._request(f"/process-groups/{group}/empty-all-connections-requests", None, "emptying queues", "dropRequest")
+
+    # Watching.
+
+    def components(self, group: str, queues: tuple[Queue, ...] = ()) -> tuple[Component, ...]:
+        """Return a flow's processors, those of inner groups included, by name."""
+        told = self.rest.get(f"/process-groups/{group}/processors", includeDescendantGroups="true")
+        return tuple(sorted((view.component(e, queues) for e in told["processors"]), key=lambda c: c.name))
+
+    def processor_by_name(self, group: str, name: str) -> Component:
+        """Return the processor `name` of a flow.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for component in self.components(group, self.queues(group)):
+            if component.name == name:
+                return component
+        raise ConfigError(f"the flow has no processor {name!r}")
+
+    def queues(self, group: str) -> tuple[Queue, ...]:
+        """Return a flow's connections with what waits in them."""
+        return self._queues(view.group_ids(self._snapshot(group)))
+
+    def active_threads(self, group: str) -> int:
+        """Return how many threads work in a flow now."""
+        return sum(c.threads for c in self.components(group))
+
+    def created(self, group: str, name: str, limit: int = 100_000) -> list[Event]:
+        """Return the CREATE events of a source processor with their attributes, newest first."""
+        processor = self.processor_by_name(group, name).id
+        return self.provenance_query({"EventType": "CREATE", "ProcessorID": processor}, limit)
+
+    def bulletins(self, group: str, after: int = 0) -> tuple[Bulletin, ...]:
+        """Return what a flow's components told the operator in the last minutes, oldest first, past id `after`."""
+        groups = "|".join(view.group_ids(self._snapshot(group)))
+        told = self.rest.get("/flow/bulletin-board", groupId=groups, after=after, limit=1000)
+        return tuple(sorted(map(view.bulletin, told["bulletinBoard"]["bulletins"]), key=lambda b: b.id))
+
+    def status(self, group: str) -> FlowStatus:
+        """Return a flow's processors, queues and bulletins."""
+        snapshot = self._snapshot(group)
+        queues = self._queues(view.group_ids(snapshot))
+        return FlowStatus(group, snapshot["name"], self.components(group, queues), queues, self.bulletins(group))
+
+    # The rest is how.
+
+    def _upload(self, flow: Flow, name: str) -> str:
+        lowest = self.rest.get("/process-groups/root/process-groups")["processGroups"]
+        # Under what is there, so that flows do not cover each other on the canvas.
+        y = max((entity["position"]["y"] + 250.0 for entity in lowest), default=0.0)
+        told = self.rest.post(
+            "/process-groups/root/process-groups/upload",
+            files={"file": (f"{name}.json", json.dumps(flow).encode(), "application/json")},
+            data={"groupName": name, "positionX": "0", "positionY": str(y), "clientId": "otmirror"},
+        )
+        return str(told["id"])
+
+    def _check_types(self, flow: Flow) -> None:
+        told = self.rest.get("/flow/processor-types")["processorTypes"]
+        missing = sorted(set(_types(flow["flowContents"])) - {entry["type"] for entry in told})
+        if missing:
+            raise ConfigError(f"this NiFi has no processor {', '.join(missing)}: is its NAR or folder loaded?")
+
+    def _snapshot(self, group: str) -> dict[str, Any]:
+        told = self.rest.get(f"/flow/process-groups/{group}/status", recursive="true")
+        snapshot: dict[str, Any] = told["processGroupStatus"]["aggregateSnapshot"]
+        return snapshot
+
+    def _queues(self, groups: Iterable[str]) -> tuple[Queue, ...]:
+        told = (self.rest.get(f"/process-groups/{group}/connections")["connections"] for group in groups)
+        return tuple(view.queue(entity) for entities in told for entity in entities)
+
+    def _busy(self, group: str) -> list[Component]:
+        return [c for c in self.components(group) if c.state == "RUNNING" or c.threads]
+
+    def _services(self, group: str, *states: str) -> list[Json]:
+        path = f"/flow/process-groups/{group}/controller-services"
+        told = self.rest.get(path, includeAncestorGroups="false", includeDescendantGroups="true")
+        return [s for s in told["controllerServices"] if s["component"]["state"] in states]
+
+    def _context(self, group: str) -> Json | None:
+        reference = self.rest.get(f"/process-groups/{group}")["component"].get("parameterContext")
+        return self.rest.get(f"/parameter-contexts/{reference['id']}") if reference else None
+
+    def _request(self, path: str, body: Json, what: str, key: str = "request", timeout: float = 120.0) -> None:
+        """Post a request NiFi works off in the background, wait for it and remove it."""
+        told = self.rest.post(path, body)[key]
+        this = f"{path}/{told.get('requestId') or told.get('id')}"
+        end = time.monotonic() + timeout
+        while not _finished(told):
+            if time.monotonic() > end:
+                raise UnavailableError(f"NiFi: {what} took more than {timeout:.0f} s")
+            time.sleep(_POLL)
+            told = self.rest.get(this)[key]
+        self.rest.delete(this)
+        if told.get("failureReason"):
+            raise ConfigError(f"NiFi: {what} failed: {told['failureReason']}")
+
+    def _await(self, what: str, done: Callable[[], bool], timeout: float = 60.0) -> None:
+        end = time.monotonic() + timeout
+        while not done():
+            if time.monotonic() > end:
+                raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
+            time.sleep(_POLL)
+
+
+def _types(group: Json) -> list[str]:
+    inner = [kind for child in group.get("processGroups") or () for kind in _types(child)]
+    return [processor["type"] for processor in group.get("processors") or ()] + inner
+
+
+def _finished(told: Mapping[str, Any]) -> bool:
+    return bool(told["finished"] if "finished" in told else told.get("complete"))
+
+
+def _check_names(flow: Flow, params: Mapping[str, str], path: Path) -> None:
+    contexts = (flow.get("parameterContexts") or {}).values()
+    _check_known(params, {p["name"] for context in contexts for p in context.get("parameters") or ()}, str(path))
+
+
+def _check_known(values: Mapping[str, str], known: Any, where: str) -> None:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        listed = ", ".join(sorted(known)) or "none"
+        raise ConfigError(f"{where} has no parameter {', '.join(unknown)} (it has: {listed})")
+
+
+def _brief(errors: tuple[str, ...]) -> list[str]:
+    return [" ".join(error.split()) for error in errors]

@@ -1,0 +1,1 @@
+"""The sink for the lakehouse: samples into Iceberg tables."""

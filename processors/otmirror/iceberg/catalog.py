@@ -1,0 +1,159 @@
+"""Iceberg catalogs: opening one, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+from pathlib import Path
+from typing import Any
+
+import requests
+from pyiceberg import exceptions
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
+from requests.adapters import HTTPAdapter
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from otmirror import netfault
+from otmirror.errors import ConfigError, MirrorError, UnavailableError
+from otmirror.iceberg.config import Config
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and to wait for an answer."""
+
+TEMPORARY = (
+    OSError,  # requests' and pyarrow's errors among them
+    SQLAlchemyError,
+    exceptions.RESTError,
+    exceptions.CommitFailedException,
+    exceptions.WaitingForLockException,
+    exceptions.NoSuchTableError,
+    exceptions.NoSuchNamespaceError,
+)
+"""Errors of a catalog or storage that may go away by themselves or by somebody's repair."""
+
+
+class _Timeouts(HTTPAdapter):
+    """pyiceberg sends its requests without a timeout."""
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT
+        return super().send(request, **kwargs)
+
+
+class _RestCatalog(RestCatalog):
+    def _config_headers(self, session: requests.Session) -> None:
+        # The first thing pyiceberg does with a new session, before it asks for a token.
+        session.mount("https://", _Timeouts())
+        session.mount("http://", _Timeouts())
+        super()._config_headers(session)
+
+
+def open_catalog(config: Config) -> Catalog:
+    """Open the catalog; a sqlite one is made when there is none.
+
+    Raises:
+        UnavailableError: it does not answer, or the warehouse cannot be written.
+        ConfigError: the properties cannot be right, or a driver is missing.
+    """
+    try:
+        if config.folder:
+            _writable(config.folder)
+        properties = _properties(config)
+        if config.catalog_type == "rest":
+            return _RestCatalog(config.catalog_name, **properties)
+        return load_catalog(config.catalog_name, type="sql", **properties)
+    except TEMPORARY as error:
+        raise UnavailableError(explain(error, config)) from None
+    except MirrorError:
+        raise
+    except Exception as error:
+        where = config.uri or config.warehouse
+        raise ConfigError(f"the catalog at {where} cannot be opened: {_hidden(str(error), config)}") from None
+
+
+def _properties(config: Config) -> dict[str, str]:
+    properties = {"s3.connect-timeout": "10", "s3.request-timeout": "60", **config.more}
+    warehouse = f"file://{config.folder}" if config.folder else config.warehouse
+    given = {
+        "uri": _uri(config),
+        "warehouse": warehouse,
+        "token": config.token,
+        "credential": config.credential if config.catalog_type == "rest" else None,
+        "s3.endpoint": config.s3_endpoint,
+        "s3.region": config.s3_region,
+        "s3.access-key-id": config.s3_access_key,
+        "s3.secret-access-key": config.s3_secret_key,
+    }
+    return properties | {name: value for name, value in given.items() if value}
+
+
+def _uri(config: Config) -> str:
+    if config.catalog_type == "sqlite":
+        return f"sqlite:///{config.folder}/catalog.db?timeout=30"
+    if config.catalog_type == "sql" and config.credential:
+        user, password = config.credential.split(":", 1)
+        url = make_url(str(config.uri)).set(username=user, password=password)
+        return url.render_as_string(hide_password=False)
+    return str(config.uri)
+
+
+def _writable(folder: str) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+def explain(error: BaseException, config: Config) -> str:
+    """Say in one sentence what went wrong and where, without any secret."""
+    return _hidden(_explain(error, config), config)
+
+
+def _explain(error: BaseException, config: Config) -> str:
+    catalog = f"the catalog at {config.uri or config.warehouse}"
+    if isinstance(error, requests.RequestException):
+        return f"{catalog}: {netfault.words(error)}; check Catalog URI"
+    if isinstance(error, (exceptions.UnauthorizedError, exceptions.ForbiddenError, exceptions.OAuthError)):
+        return f"{catalog} refuses the login; check Catalog Token or Catalog Credential: {error}"
+    if isinstance(error, exceptions.RESTError):
+        return f"{catalog} answers: {error}"
+    if isinstance(error, exceptions.CommitFailedException):
+        return f"other writers keep changing the table, the commit will be tried again: {error}"
+    if isinstance(error, DBAPIError):
+        return f"{catalog}: {error.orig}{_database_advice(str(error.orig), config)}"
+    if isinstance(error, OSError):
+        return _storage(error, config)
+    return f"{catalog}: {type(error).__name__}: {error}"
+
+
+def _database_advice(text: str, config: Config) -> str:
+    if config.folder and ("unable to open" in text or "readonly" in text):
+        return f"; Warehouse {config.folder} is not writable by user {_user()}"
+    return ""
+
+
+def _storage(error: OSError, config: Config) -> str:
+    number = error.errno
+    if number is None and "[errno " in str(error):
+        number = int(str(error).split("[errno ")[1].split("]")[0])
+    reason = os.strerror(number) if number else str(error) or type(error).__name__
+    if number == errno.ENOSPC:
+        return f"Warehouse {config.warehouse}: {reason}"
+    if config.folder:
+        return f"Warehouse {config.folder} is not writable by user {_user()}: {reason}"
+    return f"Warehouse {config.warehouse}: {reason}; check the S3 properties and the network"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _hidden(text: str, config: Config) -> str:
+    for secret in config.secrets:
+        text = text.replace(secret, "***")
+    return " ".join(text.split())[:600]

@@ -1,0 +1,138 @@
+"""One batch into Iceberg: its samples in one commit, what cannot be read in another, each exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from otmirror import samples
+from otmirror.clock import Clock
+from otmirror.errors import UnavailableError
+from otmirror.iceberg.catalog import TEMPORARY, explain, open_catalog
+from otmirror.iceberg.config import Config
+from otmirror.iceberg.schema import REJECTS, SAMPLES, Layout, reject_rows, sample_rows
+from otmirror.iceberg.writer import Commit, MismatchError, TableWriter
+from otmirror.nifi import Output
+from otmirror.notices import Notice, Notices
+
+EXPIRE_EVERY = 3600.0
+"""Seconds between two clean-ups of a table's snapshots."""
+
+ATTRIBUTES = ("otmirror.content", "otmirror.rejected.by", "otmirror.error")
+"""The FlowFile attributes `write` looks at."""
+
+
+class IcebergSink:
+    """Writes batches of samples and of rejects. Thread-safe; one batch at a time."""
+
+    def __init__(self, config: Config, clock: Clock):
+        """Nothing is opened yet."""
+        self._config, self._clock = config, clock
+        self._notices = Notices(clock.monotonic)
+        self._writers: dict[str, TableWriter] = {}
+        self._catalog: Catalog | None = None
+        self._expired: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the catalog; the next batch opens it again."""
+        with self._lock:
+            self._drop()
+
+    def notices(self) -> list[Notice]:
+        """Return what the operator should be told since the last call."""
+        return self._notices.take()
+
+    def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
+        """Store one FlowFile of samples, or of rejects when attribute `otmirror.content` says so.
+
+        Returns relationship `success`, `retry` (the catalog or storage cannot take it now; what was stored is
+        recognised next time) or `failure` (a table cannot take our rows).
+        """
+        batch = samples.batch_id(content)
+        with self._lock:
+            try:
+                told = self._store(content, batch, attributes)
+            except (MismatchError, UnavailableError, *TEMPORARY) as error:
+                return self._failed(error)
+            except Exception:
+                self._drop()
+                raise
+            self._notices.clear("unavailable", "the Iceberg catalog and warehouse take batches again")
+        if "otmirror.error" in attributes:
+            told["otmirror.error"] = ""
+        return Output("success", told, None)
+
+    def _failed(self, error: Exception) -> Output:
+        self._drop()
+        known = isinstance(error, (MismatchError, UnavailableError))
+        message = str(error) if known else explain(error, self._config)
+        if isinstance(error, MismatchError):
+            self._notices.say("error", "mismatch", message)
+            return Output("failure", {"otmirror.error": message}, None)
+        self._notices.say("warn", "unavailable", message)
+        return Output("retry", {"otmirror.error": message}, None)
+
+    def _store(self, content: bytes, batch: str, attributes: Mapping[str, str]) -> dict[str, str]:
+        config, told = self._config, {"otmirror.batch": batch}
+        if attributes.get("otmirror.content") == "rejects":
+            origin = attributes.get("otmirror.rejected.by") or "victoriametrics"
+            rejects = samples.decode_rejects(content)
+        else:
+            origin = "iceberg"
+            decoded = samples.decode(content)
+            rows, odd = sample_rows(decoded.table, batch)
+            rejects = decoded.rejects + odd
+            if rows.num_rows:
+                told |= self._append(config.samples_table, SAMPLES, rows, batch)
+        if rejects:
+            rows = reject_rows(rejects, batch, origin, self._clock.now_us())
+            where = self._append(config.rejects_table, REJECTS, rows, batch)
+            told = {**where, **told, "otmirror.rejects": str(len(rejects))}
+        return told
+
+    def _append(self, table: str, layout: Layout, rows: pa.Table, batch: str) -> dict[str, str]:
+        writer = self._writer(table, layout)
+        commit = writer.append(rows, batch)
+        self._expire(writer)
+        return _told(writer, rows, commit)
+
+    def _writer(self, table: str, layout: Layout) -> TableWriter:
+        if table not in self._writers:
+            if self._catalog is None:
+                self._catalog = open_catalog(self._config)
+            self._writers[table] = TableWriter(self._catalog, f"{self._config.namespace}.{table}", layout)
+        return self._writers[table]
+
+    def _expire(self, writer: TableWriter) -> None:
+        """Expire old snapshots now and then; what goes wrong with it is told and costs no batch."""
+        keep, now = self._config.snapshot_retention, self._clock.monotonic()
+        if not keep or now - self._expired.get(writer.name, float("-inf")) < EXPIRE_EVERY:
+            return
+        self._expired[writer.name] = now
+        try:
+            writer.expire(self._clock.now_us() - int(keep * 1e6))
+        except Exception as error:
+            message = explain(error, self._config)
+            self._notices.say("warn", "expire", f"snapshots of table {writer.name} were not expired: {message}")
+
+    def _drop(self) -> None:
+        """Forget catalog and tables, so that a repaired neighbour is met afresh."""
+        self._writers.clear()
+        catalog, self._catalog = self._catalog, None
+        if catalog is not None:
+            catalog.close()
+
+
+def _told(writer: TableWriter, rows: pa.Table, commit: Commit) -> dict[str, str]:
+    told = {
+        "otmirror.iceberg.table": writer.name,
+        "otmirror.iceberg.snapshot": str(commit.snapshot),
+        "otmirror.iceberg.rows": str(rows.num_rows),
+    }
+    if commit.duplicate:
+        told["otmirror.iceberg.duplicate"] = "true"
+    return told

@@ -1,0 +1,173 @@
+"""Settings of the Modbus reader, checked as a whole before anything connects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otmirror import taglist
+from otmirror.errors import ConfigError, MistakesError
+from otmirror.modbus.address import checker, resolve
+from otmirror.taglist import ORDERS, Problem, Tag, TagListError
+
+DEFAULT_PORT = 502
+MAX_REGISTERS, MAX_BITS = 125, 2000
+"""What one request may ask for at most (Modbus application protocol 1.1b3, sections 6.1 to 6.4)."""
+
+_DEVICE = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_.-]+)\s*=\s*)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/=,\[\]]+))(?::(?P<port>\d+))?"
+)
+
+
+@dataclass(frozen=True)
+class ModbusConfig:
+    """Everything the reader needs. Times are seconds, except intervals and pauses (milliseconds)."""
+
+    devices: Mapping[str, tuple[str, int]]
+    """Host and port of each device, by name."""
+    source: str
+    tags: Sequence[Tag]
+    interval_ms: int = 1000
+    """How often a tag is read that has no interval of its own."""
+    timeout: float = 1.0
+    order: str = "ABCD"
+    max_registers: int = MAX_REGISTERS
+    max_bits: int = MAX_BITS
+    pause_ms: float = 0.0
+    """Least time between the end of one request to a device and the start of the next."""
+    reconnect_first: float = 1.0
+    reconnect_longest: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            MistakesError: with every mistake.
+        """
+        problems = [
+            f"{name}: {value:g}{unit} is not between {least:g} and {most:g}{unit}"
+            for name, value, least, most, unit in (
+                ("Poll Interval", self.interval_ms / 1000, 0.01, 86400, " s"),
+                ("Request Timeout", self.timeout, 0.05, 60, " s"),
+                ("Max Registers Per Request", self.max_registers, 1, MAX_REGISTERS, ""),
+                ("Max Bits Per Request", self.max_bits, 1, MAX_BITS, ""),
+                ("Pause Between Requests", self.pause_ms / 1000, 0, 10, " s"),
+                ("Reconnect Delay", self.reconnect_first, 0.1, 3600, " s"),
+                ("Longest Reconnect Delay", self.reconnect_longest, self.reconnect_first, 3600, " s"),
+            )
+            if not least <= value <= most
+        ]
+        if self.order not in ORDERS:
+            problems.append(f"Default Byte Order: {self.order!r} is none of {', '.join(ORDERS)}")
+        if problems:
+            raise MistakesError(problems)
+
+
+def build(
+    devices: str,
+    source: str | None = None,
+    tag_list_file: str | None = None,
+    tag_list: str | None = None,
+    **settings: Any,
+) -> ModbusConfig:
+    """Make a configuration of the properties; `settings` are further fields of ModbusConfig.
+
+    Raises:
+        MistakesError: with every mistake of the properties and of the tag list.
+    """
+    problems: list[str] = []
+    known: dict[str, tuple[str, int]] = {}
+    tags: Sequence[Tag] = ()
+    try:
+        known = parse_devices(devices)
+        limit = min(MAX_REGISTERS, settings.get("max_registers", MAX_REGISTERS))
+        tags = load_tags(tag_list_file, tag_list, known, limit)
+    except TagListError as error:
+        problems += [f"{error.name} {problem}" for problem in error.problems]
+    except MistakesError as error:
+        problems += error.problems
+    except ConfigError as error:
+        problems.append(str(error))
+    first_host, first_port = next(iter(known.values()), ("", 0))
+    try:
+        config = ModbusConfig(known, source or f"modbus:{first_host}:{first_port}", tags, **settings)
+    except MistakesError as error:
+        raise MistakesError(error.problems + problems) from None
+    if problems:
+        raise MistakesError(problems)
+    return config
+
+
+def load_tags(
+    path: str | None, inline: str | None, devices: Mapping[str, tuple[str, int]], max_registers: int
+) -> Sequence[Tag]:
+    """Read the tags from exactly one of a file and an inline list, both CSV.
+
+    Raises:
+        ConfigError: both or none are given.
+        TagListError: with every mistake of the list.
+    """
+    if bool(path) == bool(inline):
+        raise ConfigError("Tag List File, Tag List: set exactly one of the two")
+    check = checker(devices, max_registers)
+    tags = taglist.load(path, check) if path else taglist.parse(inline or "", "Tag List", check)
+    check_broadcast_unit(Path(path).name if path else "Tag List", tags, devices)
+    return tags
+
+
+def parse_devices(text: str) -> dict[str, tuple[str, int]]:
+    """Read `host:port`, or `name=host:port, name=host:port`; the port is 502 when left out.
+
+    A single device without a name is known by its `host:port`.
+
+    Raises:
+        MistakesError: with every mistake.
+    """
+    devices: dict[str, tuple[str, int]] = {}
+    problems = []
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    for entry in entries:
+        match = _DEVICE.fullmatch(entry)
+        port = int(match["port"] or DEFAULT_PORT) if match else 0
+        if match is None or not 1 <= port <= 65535:
+            problems.append(f"Devices: {entry!r} is not host:port or name=host:port (port 1 to 65535)")
+            continue
+        host = match["v6"] or match["host"]
+        name = match["name"] or f"{host}:{port}"
+        if match["name"] is None and len(entries) > 1:
+            problems.append(f"Devices: {entry!r} needs a name, as there are several: name=host:port")
+        elif name in devices:
+            problems.append(f"Devices: the name {name!r} appears twice")
+        elif (host, port) in devices.values():
+            problems.append(f"Devices: {host}:{port} appears twice; a device gets one connection only")
+        devices[name] = (host, port)
+    if not entries:
+        problems.append("Devices: declares no device; write host:port or name=host:port")
+    if problems:
+        raise MistakesError(problems)
+    return devices
+
+
+def check_broadcast_unit(name: str, tags: Sequence[Tag], devices: Mapping[str, tuple[str, int]]) -> None:
+    """Refuse unit 0 where a device has other units too.
+
+    On a serial line behind a gateway unit 0 is the broadcast address, which nobody answers; a device that is the
+    only one at its host may be addressed as unit 0 (Modbus messaging on TCP/IP 1.0b, section 4.4.2). Reading is
+    harmless either way, but it would never be answered.
+
+    Raises:
+        TagListError: naming the lines of the tags of unit 0.
+    """
+    placed = [(tag, resolve(tag, devices)) for tag in tags]
+    gateways = {address.device for _, address in placed if address.unit != 0}
+    message = "unit 0 is the broadcast address of a gateway, and this device has other units: name the tag's unit"
+    problems = [
+        Problem(tag.line, "address", message)
+        for tag, address in placed
+        if address.unit == 0 and address.device in gateways
+    ]
+    if problems:
+        raise TagListError(name, problems)

@@ -1,0 +1,1 @@
+"""OPC UA: a guarded client, and the reader that polls tags through it."""

@@ -1,0 +1,78 @@
+"""Reading any number of nodes in requests that the server accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from asyncua import ua
+
+from otmirror.errors import UnavailableError
+from otmirror.opcua.faults import SESSION_GONE, TOO_LARGE, ServiceFaultError, UndecodableError
+from otmirror.status import STATUS
+
+DEFAULT_LIMIT = 1000
+"""Nodes a request where the server states no limit."""
+
+_FAULTS_A_CYCLE = 64
+
+Read = Callable[[Sequence[ua.ReadValueId]], Awaitable[list[ua.DataValue]]]
+Deliver = Callable[[int, list[ua.DataValue]], None]
+"""Takes the place of the first node among those asked for, and the values from there on."""
+
+
+def first_limit(server: int, configured: int) -> int:
+    """Return how many nodes a request may ask for: the server's limit, the configured one, the smaller of both."""
+    return min(limit for limit in (server or DEFAULT_LIMIT, configured) if limit > 0)
+
+
+class ChunkReader:
+    """Cuts a read into requests of at most `limit` nodes.
+
+    `limit` halves for good when the server calls a request or its answer too large. A request that fails as a whole
+    for another reason is halved until the nodes that make it fail stand alone: these get the fault as their status,
+    so that one node never hides the others.
+    """
+
+    def __init__(self, read: Read, limit: int):
+        """Take what sends one request."""
+        self._read, self.limit = read, limit
+        self._faults = 0
+
+    async def read(self, nodes: Sequence[ua.ReadValueId], deliver: Deliver) -> None:
+        """Read nodes and deliver values as they arrive.
+
+        Raises:
+            UnavailableError: the connection broke, or nearly everything fails. What was delivered stays good.
+        """
+        self._faults = 0
+        start = 0
+        while start < len(nodes):
+            chunk = nodes[start : start + self.limit]
+            try:
+                values = await self._read(chunk)
+            except ServiceFaultError as fault:
+                if fault.code not in TOO_LARGE or len(chunk) == 1:
+                    values = await self._isolate(chunk, fault)
+                else:
+                    self.limit = max(1, len(chunk) // 2)
+                    continue
+            except UndecodableError as fault:
+                values = await self._isolate(chunk, fault)
+            deliver(start, values)
+            start += len(chunk)
+
+    async def _isolate(self, chunk: Sequence[ua.ReadValueId], fault: UnavailableError) -> list[ua.DataValue]:
+        self._faults += 1
+        code = fault.code if isinstance(fault, ServiceFaultError) else STATUS["BadDecodingError"]
+        if code in SESSION_GONE or self._faults > _FAULTS_A_CYCLE:
+            raise fault
+        if len(chunk) == 1:
+            return [ua.DataValue(StatusCode=ua.StatusCode(code))]  # type: ignore[arg-type]
+        values: list[ua.DataValue] = []
+        middle = len(chunk) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            try:
+                values += await self._read(half)
+            except (ServiceFaultError, UndecodableError) as error:
+                values += await self._isolate(half, error)
+        return values

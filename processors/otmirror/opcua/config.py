@@ -1,0 +1,167 @@
+"""What an operator configures of an OPC UA source, checked as a whole before anything connects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from otmirror import taglist
+from otmirror.errors import ConfigError
+from otmirror.opcua import address
+from otmirror.taglist import Tag, TagListError
+
+DEFAULT_PORT = 4840
+POLICIES = ("None", "Basic256Sha256")
+MODES = ("Sign", "SignAndEncrypt")
+FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
+TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
+
+
+class OpcUaConfigError(ConfigError):
+    """All mistakes of a configuration at once, in `problems`."""
+
+    def __init__(self, problems: list[str]):
+        self.name, self.problems = "OPC UA source", problems
+        super().__init__("; ".join(problems[:20]))
+
+
+@dataclass(frozen=True)
+class OpcUaConfig:
+    """An OPC UA source. Times are seconds except the tags' and the default interval, which are milliseconds.
+
+    `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
+    limit. An empty `source` becomes `opcua:<host>:<port>`.
+
+    Raises:
+        OpcUaConfigError: with everything that is wrong.
+    """
+
+    endpoint: str
+    tags: tuple[Tag, ...]
+    source: str = ""
+    interval_ms: int = 1000
+    policy: str = "None"
+    mode: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    allow_plain_password: bool = False
+    pki: Path = Path("otmirror-pki")
+    trust: str = FIRST_USE
+    request_timeout: float = 5.0
+    session_timeout: float = 30.0
+    reconnect_first: float = 1.0
+    reconnect_longest: float = 30.0
+    max_nodes: int = 0
+    emit_repeats: bool = False
+
+    def __post_init__(self) -> None:
+        """Fill in what has a derived default and check the rest."""
+        problems = list(self._problems())
+        if problems:
+            raise OpcUaConfigError(problems)
+        url = urlsplit(self.endpoint)
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        port = url.port or DEFAULT_PORT
+        object.__setattr__(self, "endpoint", url._replace(netloc=f"{host}:{port}").geturl())
+        object.__setattr__(self, "source", self.source or f"opcua:{host}:{port}")
+        object.__setattr__(self, "mode", None if self.policy == "None" else self.mode or MODES[-1])
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """The host and port to connect to."""
+        url = urlsplit(self.endpoint)
+        return url.hostname or "", url.port or DEFAULT_PORT
+
+    @property
+    def secure(self) -> bool:
+        """Whether messages are signed."""
+        return self.policy != "None"
+
+    def _problems(self) -> list[str]:
+        return self._endpoint_problems() + self._security_problems() + self._number_problems()
+
+    def _endpoint_problems(self) -> list[str]:
+        try:
+            url: SplitResult = urlsplit(self.endpoint)
+            port = url.port
+        except ValueError:
+            return ["Endpoint URL: the port is not a number from 1 to 65535"]
+        if url.scheme != "opc.tcp" or not url.hostname or port == 0:
+            return ["Endpoint URL: write opc.tcp://<host>:<port>, with the server's path if it has one"]
+        if "@" in url.netloc:
+            return ["Endpoint URL: leave user name and password out of it and use the properties Username and Password"]
+        return []
+
+    def _security_problems(self) -> list[str]:
+        problems = []
+        if self.policy not in POLICIES:
+            problems.append(f"Security Policy: {self.policy!r} is none of {', '.join(POLICIES)}")
+        if self.mode is not None and self.mode not in MODES:
+            problems.append(f"Security Mode: {self.mode!r} is none of {', '.join(MODES)}")
+        if self.trust not in TRUST:
+            problems.append(f"Server Certificate Trust: {self.trust!r} is none of {', '.join(TRUST)}")
+        if self.password and not self.username:
+            problems.append("Password: is set, but Username is not")
+        if self.username and self.password is None:
+            problems.append("Username: is set, but Password is not")
+        if self.password and self.policy == "None" and not self.allow_plain_password:
+            problems.append(
+                "Password: Security Policy None does not protect it; choose Basic256Sha256, or set Allow Password "
+                "Without Encryption to true if the network in between is trusted"
+            )
+        return problems
+
+    def _number_problems(self) -> list[str]:
+        problems = []
+        for name, seconds, least in (
+            ("Poll Interval", self.interval_ms / 1000, 0.01),
+            ("Request Timeout", self.request_timeout, 0.1),
+            ("Session Timeout", self.session_timeout, 1.0),
+            ("Reconnect Delay", self.reconnect_first, 0.1),
+            ("Longest Reconnect Delay", self.reconnect_longest, self.reconnect_first),
+        ):
+            if not least <= seconds <= 86400:
+                problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
+        if self.max_nodes < 0:
+            problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
+        if not self.tags:
+            problems.append("Tag List: declares no tag")
+        return problems
+
+
+def load_tags(path: str | None, inline: str | None) -> tuple[Tag, ...]:
+    """Read the tags from exactly one of a file and an inline list, both CSV.
+
+    Raises:
+        ConfigError: both or none are given.
+        TagListError: with every mistake of the list.
+    """
+    if bool(path) == bool(inline):
+        raise ConfigError("set exactly one of the properties Tag List File and Tag List")
+    if path:
+        return tuple(taglist.load(path, address.check))
+    return tuple(taglist.parse(inline or "", "Tag List", address.check))
+
+
+def build(tag_list_file: str | None, tag_list: str | None, **settings: object) -> OpcUaConfig:
+    """Make a configuration out of a tag list and the other settings.
+
+    Raises:
+        OpcUaConfigError: with every mistake of the list and of the settings.
+    """
+    problems: list[str] = []
+    tags: tuple[Tag, ...] = ()
+    try:
+        tags = load_tags(tag_list_file, tag_list)
+    except TagListError as error:
+        problems += [f"{error.name} {problem}" for problem in error.problems]
+    except ConfigError as error:
+        problems.append(str(error))
+    try:
+        config = OpcUaConfig(tags=tags or (Tag("-", "i=0"),), **settings)  # type: ignore[arg-type]
+    except OpcUaConfigError as error:
+        raise OpcUaConfigError(error.problems + problems) from None
+    if problems:
+        raise OpcUaConfigError(problems)
+    return config

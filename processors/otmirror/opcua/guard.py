@@ -1,0 +1,311 @@
+"""The guarded OPC UA client: the only module that imports asyncua's client.
+
+Every service request passes `ReadOnlyGuard` before a byte of it is sent. What is not on its short allow-list
+(Write, Call, AddNodes, HistoryUpdate, RegisterNodes, CreateSubscription, ...) raises and is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.client.ua_client import UaClientState
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256, SecurityPolicyNone
+from asyncua.crypto.uacrypto import CertProperties
+from asyncua.observer import Observer
+from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.uaerrors import UaStatusCodeError
+
+from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
+from otmirror.opcua import faults, security
+from otmirror.opcua.address import node_id, value_of
+from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
+
+ALLOWED: dict[type, str] = {
+    ua.GetEndpointsRequest: "GetEndpoints",
+    ua.FindServersRequest: "FindServers",
+    ua.CreateSessionRequest: "CreateSession",
+    ua.ActivateSessionRequest: "ActivateSession",
+    ua.CloseSessionRequest: "CloseSession",
+    ua.ReadRequest: "Read",
+    ua.BrowseRequest: "Browse",
+    ua.BrowseNextRequest: "BrowseNext",
+    ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
+}
+"""Services that may be sent (OPC 10000-4, clause 5). Opening and closing the secure channel is no service here."""
+
+_GOODBYE = 2.0
+_MODE = {
+    None: ua.MessageSecurityMode.None_,
+    "Sign": ua.MessageSecurityMode.Sign,
+    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
+}
+_POLICY: dict[str, str] = {"None": SecurityPolicyNone.URI, "Basic256Sha256": SecurityPolicyBasic256Sha256.URI}
+_NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
+_MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
+_STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
+
+# The client's own log repeats what the notices say, and at level DEBUG it writes passwords.
+for _name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.crypto"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
+T = TypeVar("T")
+
+
+class ReadOnlyGuard(Observer):
+    """Lets requests of the allow-list pass and counts them in `sent`; refuses all others, counted in `refused`."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def observe_request(self, request: Any) -> AbstractContextManager[None]:
+        """Called by asyncua with every service request before it is encoded and sent.
+
+        Raises:
+            ReadOnlyError: the service is not on the allow-list.
+        """
+        service = ALLOWED.get(type(request))
+        if service is None:
+            refused = type(request).__name__.removesuffix("Request")
+            self.refused[refused] += 1
+            raise ReadOnlyError(f"OPC UA service {refused} is not on the read-only allow-list; nothing was sent")
+        self.sent[service] += 1
+        return nullcontext()
+
+
+class GuardedClient:
+    """One connection with one session, for reading only. It belongs to one event loop and is used once.
+
+    A small task of its own keeps the session and the secure channel alive between reads, however rare they are.
+    """
+
+    def __init__(self, config: OpcUaConfig, guard: ReadOnlyGuard | None = None, channel_lifetime: float = 3600.0):
+        """Take the counters to go on with from an earlier connection, and the secure channel's lifetime in seconds."""
+        self._config = config
+        self._guard = guard or ReadOnlyGuard()
+        self._channel_lifetime = channel_lifetime
+        self._client: Client | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._stage = "connecting"
+        self._own: security.OwnCertificate | None = None
+        self._lost: str | None = None
+        self.namespaces: list[str] = []
+        self.max_nodes_per_read = 0
+
+    @property
+    def sent(self) -> Counter[str]:
+        """Requests sent, by service."""
+        return self._guard.sent
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Requests refused because they are not on the allow-list, by service."""
+        return self._guard.refused
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection can be used, as far as is known."""
+        return self._lost is None and self._client is not None and (
+            self._client.uaclient.state is UaClientState.CONNECTED
+        )  # fmt: skip
+
+    @property
+    def lost(self) -> str:
+        """Why the connection cannot be used any more."""
+        return self._lost or "the server closed the connection"
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds the server keeps an abandoned session, as it revised them."""
+        return float(self._client.session_timeout) / 1000 if self._client else self._config.session_timeout
+
+    async def connect(self) -> None:
+        """Open channel and session and read the NamespaceArray and MaxNodesPerRead (0: the server states none).
+
+        Takes at most the request timeout, and a little more for cleaning up after a failure.
+
+        Raises:
+            ConfigError: somebody has to change something (trust, policy, user token, PKI folder).
+            UnavailableError: any other reason, in one clear message.
+        """
+        try:
+            await asyncio.wait_for(self._open(), self._config.request_timeout)
+        except (ServiceFaultError, UndecodableError, ConnectionLostError) as error:
+            await self.close()
+            raise UnavailableError(f"{self._config.endpoint}: {error} ({self._stage})") from None
+        except (MirrorError, asyncio.CancelledError):
+            await self.close()
+            raise
+        except Exception as error:
+            await self.close()
+            own = f"{self._own.certificate} (thumbprint {self._own.thumbprint})" if self._own else None
+            raise UnavailableError(faults.explain(error, self._stage, self._config, own)) from None
+        self._keeper = asyncio.create_task(self._keep_alive())
+
+    async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
+        """Read attributes in one request: source and server timestamps, no value older than now.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        request = ua.ReadParameters(MaxAge=0.0, TimestampsToReturn=ua.TimestampsToReturn.Both, NodesToRead=list(nodes))
+        values: list[ua.DataValue] = await self._request(self._live.uaclient.read(request), "reading")
+        if len(values) != len(nodes):
+            raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
+        return values
+
+    async def close(self) -> None:
+        """Close session, channel and socket within a bounded time, whatever state they are in. Never raises."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        client, self._client = self._client, None
+        if client is None:
+            return
+        transport = client.uaclient.protocol.transport if client.uaclient.protocol else None
+        for farewell in (client.close_session, client.close_secure_channel):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(farewell(), _GOODBYE)
+        client.disconnect_socket()
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # a frozen server would keep the socket open for as long as it is frozen
+
+    @property
+    def _live(self) -> Client:
+        if self._client is None:
+            raise ConnectionLostError("the connection is closed")
+        return self._client
+
+    async def _request(self, work: Coroutine[Any, Any, T], doing: str) -> T:
+        try:
+            return await work
+        except ReadOnlyError:
+            raise
+        except Exception as error:
+            timeout = faults.is_timeout(error)
+            if timeout:
+                self._lost = (
+                    f"no answer within {self._config.request_timeout:g} s while {doing}; if the server is only slow, "
+                    "raise Request Timeout or lower Max Nodes Per Read"
+                )
+            elif isinstance(error, UaStatusCodeError) and error.code in faults.SESSION_GONE:
+                self._lost = f"the server answered {faults.status_name(error.code)} while {doing}"
+            if isinstance(error, UaStatusCodeError) and (self.alive or error.code in faults.TOO_LARGE):
+                raise ServiceFaultError(error.code) from None
+            if self.alive and not isinstance(error, OSError):
+                raise UndecodableError(f"the server's answer cannot be decoded: {error}") from None
+            raise ConnectionLostError(self.lost) from None
+
+    async def _open(self) -> None:
+        config = self._config
+        if config.secure:
+            self._own = security.own_certificate(config.pki)
+        client = self._client = Client(config.endpoint, timeout=config.request_timeout)
+        client.uaclient.observer = self._guard
+        client.name = "otmirror"
+        client.description = f"otmirror {config.source}"
+        client.application_uri = self._own.application_uri if self._own else security.application_uri()
+        client.product_uri = "urn:otmirror"
+        client.session_timeout = round(config.session_timeout * 1000)
+        client.secure_channel_timeout = round(self._channel_lifetime * 1000)
+        self._stage = faults.ENDPOINTS
+        endpoint = self._choose(await client.connect_and_get_server_endpoints())
+        if self._own is not None:
+            await self._secure(client, self._own, endpoint)
+        await client.connect_socket()
+        await client.send_hello()
+        self._stage = faults.SECURE_CHANNEL
+        await client.open_secure_channel()
+        self._stage = "creating the session"
+        await client.create_session()
+        self._stage = faults.ACTIVATE
+        self._protect_password(client)
+        before = self.sent["ActivateSession"]
+        await client.activate_session(username=config.username, password=config.password)
+        if self.sent["ActivateSession"] == before:
+            raise ReadOnlyError("the read-only guard was bypassed: this version of asyncua cannot be used")
+        self._stage = "reading its namespaces and limits"
+        await self._read_server(client)
+
+    async def _secure(self, client: Client, own: security.OwnCertificate, endpoint: ua.EndpointDescription) -> None:
+        theirs = security.first_certificate(endpoint.ServerCertificate or b"")
+        security.ServerTrust(self._config.pki, self._config.trust).check(theirs, *self._config.host_port)
+        await client.set_security(
+            SecurityPolicyBasic256Sha256,
+            own.certificate,
+            own.key,
+            server_certificate=CertProperties(theirs, "der"),
+            mode=_MODE[self._config.mode],
+        )
+
+    def _choose(self, endpoints: Sequence[ua.EndpointDescription]) -> ua.EndpointDescription:
+        """Return the endpoint with the configured security and user token."""
+        config = self._config
+        wanted = _POLICY[config.policy], _MODE[config.mode]
+        endpoints = [e for e in endpoints if (e.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
+        matching = [e for e in endpoints if (e.SecurityPolicyUri, e.SecurityMode) == wanted]
+        if not matching:
+            offered = sorted({_security_of(endpoint) for endpoint in endpoints})
+            asked = config.policy if config.mode is None else f"{config.policy} {config.mode}"
+            raise ConfigError(
+                f"the server at {config.endpoint} does not offer {asked}; it offers {', '.join(offered) or 'nothing'}: "
+                "change Security Policy or Security Mode"
+            )
+        token = ua.UserTokenType.UserName if config.username else ua.UserTokenType.Anonymous
+        tokens = {policy.TokenType for endpoint in matching for policy in endpoint.UserIdentityTokens or ()}
+        if tokens and token not in tokens:
+            offered = sorted(t.name for t in tokens)
+            change = "remove Username and Password" if config.username else "set Username and Password"
+            raise ConfigError(
+                f"the server at {config.endpoint} does not accept {token.name} logins with this security, only "
+                f"{', '.join(offered)}: {change}, or choose other security"
+            )
+        return matching[0]
+
+    def _protect_password(self, client: Client) -> None:
+        """Refuse to send a password that neither the channel nor the token policy would encrypt."""
+        config = self._config
+        if not config.password or config.allow_plain_password or config.mode == "SignAndEncrypt":
+            return
+        policy = client.server_policy(ua.UserTokenType.UserName)
+        if policy.SecurityPolicyUri in (None, "", SecurityPolicyNone.URI):
+            raise ConfigError(
+                f"the server at {config.endpoint} wants the password unencrypted: use Security Mode SignAndEncrypt, "
+                "or set Allow Password Without Encryption to true if the network in between is trusted"
+            )
+
+    async def _read_server(self, client: Client) -> None:
+        answers = await self.read([_NAMESPACES, _MAX_NODES])
+        namespaces, limit = [value.Value.Value if value.Value else None for value in answers]
+        self.namespaces = [str(uri) for uri in namespaces or ["http://opcfoundation.org/UA/"]]
+        self.max_nodes_per_read = limit if isinstance(limit, int) else 0
+
+    async def _keep_alive(self) -> None:
+        """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
+        renewed = time.monotonic()
+        while self.alive:
+            lifetime = self._live.secure_channel_timeout / 1000
+            await asyncio.sleep(max(0.1, min(self.session_timeout / 3, lifetime / 8)))
+            with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
+                if time.monotonic() - renewed > 0.6 * lifetime:
+                    await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel")
+                    self._live.uaclient.revolve_security_token()
+                    renewed = time.monotonic()
+                await self.read([_STATE])
+
+
+def _security_of(endpoint: ua.EndpointDescription) -> str:
+    policy = (endpoint.SecurityPolicyUri or "").rpartition("#")[2]
+    mode = ua.MessageSecurityMode(endpoint.SecurityMode).name.rstrip("_")
+    return policy if policy == mode else f"{policy} {mode}"

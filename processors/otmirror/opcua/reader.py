@@ -1,0 +1,244 @@
+"""The reader: polls tags over one guarded session and hands out batches of samples."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+import pyarrow as pa
+from asyncua import ua
+
+from otmirror import samples
+from otmirror.backoff import Backoff
+from otmirror.clock import Clock, SystemClock
+from otmirror.emission import EmissionFilter
+from otmirror.errors import MirrorError
+from otmirror.loopthread import LoopThread
+from otmirror.notices import Notice, Notices
+from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
+from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.decode import Batch
+from otmirror.opcua.faults import CODES, ConnectionLostError, status_name
+from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.plan import ReadPlan, some
+from otmirror.schedule import PollGrid
+from otmirror.sequence import Sequence as Numbers
+from otmirror.status import STATUS
+
+_SOON = 0.1
+_MARGIN = 10.0
+"""Seconds on top of the time limits of single requests: cleaning up after a failure has limits of its own."""
+
+# Statuses that mean a mistake in the tag list or in the server's access rights, so somebody has to be told.
+_MISTAKES = frozenset(
+    (
+        CODES.BadNodeIdUnknown,
+        CODES.BadNodeIdInvalid,
+        CODES.BadAttributeIdInvalid,
+        CODES.BadNotReadable,
+        CODES.BadUserAccessDenied,
+        CODES.BadDecodingError,
+    )
+)
+
+
+class OpcUaReader:
+    """Reads the tags of one server on a fixed grid. While the server is away, every cycle gives bad samples.
+
+    It connects when it is first asked, and again after a failure as its backoff allows.
+    """
+
+    def __init__(self, config: OpcUaConfig, clock: Clock | None = None):
+        """Take a checked configuration; nothing is connected yet."""
+        self._config, self._source = config, config.source
+        self._clock = clock or SystemClock()
+        self._notices = Notices(self._clock.monotonic)
+        self._plan = ReadPlan(config)
+        self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
+        self._emission = EmissionFilter({t.tag: t.deadband for t in config.tags if t.deadband is not None})
+        self._numbers = Numbers(self._clock)
+        self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
+        self._loop = LoopThread(f"opcua {config.source}")
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._client: GuardedClient | None = None
+        self._chunks: ChunkReader | None = None
+        self._learned_limit = 0
+        self._late = 0
+        self._missing: set[str] = set()
+        self._faulty: dict[int, int] = {}
+        self._changed = False
+        self.guard = ReadOnlyGuard()
+
+    def read(self) -> pa.Table | None:
+        """Read the tags that are due within 0.1 s, exactly when they are; None when there are none, or nothing new."""
+        with self._lock:
+            now = self._clock.monotonic()
+            wait = self._grid.wait(now)
+            if wait > _SOON or self._stop.wait(wait):
+                return None
+            due = self._plan.due(self._due())
+            return self._cycle(due) if due else None
+
+    def close(self) -> None:
+        """End the session, within a few seconds even when the server does not answer."""
+        self._stop.set()
+        with self._lock:
+            self._disconnect()
+            self._loop.close()
+
+    def notices(self) -> list[Notice]:
+        """Return what the operator should be told since the last call."""
+        return self._notices.take()
+
+    def _due(self) -> list[int]:
+        before = self._grid.overruns
+        due = self._grid.due(self._clock.monotonic())
+        late = self._grid.overruns > before and self._client is not None
+        self._late = self._late + 1 if late else 0
+        if self._late > 2:  # connecting may take longer than an interval once
+            self._notices.say(
+                "warn",
+                "overrun",
+                f"{self._source}: polls were skipped: a cycle takes longer than the poll interval, or the queue after "
+                "this processor is full; lengthen the interval, or split the tag list between processors",
+            )
+        return due
+
+    def _cycle(self, due: Sequence[int]) -> pa.Table | None:
+        batch = Batch(self._source)
+        done = self._read_due(batch, due) if self._connected() else set()
+        now = self._clock.now_us()
+        for position in due:
+            if position not in done:
+                batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
+        table = batch.table()
+        if not self._config.emit_repeats:
+            table = self._emission.new(table)
+        if not table.num_rows:
+            return None
+        numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
+        place = samples.COLUMNS.index("seq")
+        return table.set_column(place, samples.SCHEMA.field(place), numbers)
+
+    def _connected(self) -> bool:
+        """Return whether there is a session, after trying to make one if that is allowed now."""
+        if self._client is not None and self._client.alive:
+            return True
+        if self._client is not None:
+            self._drop(self._client.lost)
+        if self._stop.is_set() or not self._backoff.ready(self._clock.monotonic()):
+            return False
+        client = GuardedClient(self._config, self.guard)
+        try:
+            self._loop.run(client.connect(), self._config.request_timeout + _MARGIN)
+        except (MirrorError, TimeoutError) as error:
+            self._backoff.failed(self._clock.monotonic())
+            text = f"{error}. Its tags are bad meanwhile; it tries again by itself"
+            self._notices.say("error", "connection", f"{self._source}: {text}")
+            return False
+        self._client = client
+        self._prepare(client)
+        return True
+
+    def _prepare(self, client: GuardedClient) -> None:
+        """Look the namespaces up again, as a restart of the server may have moved them, and say what was found."""
+        limit = first_limit(client.max_nodes_per_read, self._config.max_nodes)
+        self._chunks = ChunkReader(client.read, min(limit, self._learned_limit or limit))
+        self._faulty.clear()
+        missing = self._plan.resolve(client.namespaces)
+        for uri in self._missing - missing.keys():
+            self._notices.clear(f"namespace {uri}", f"{self._source}: namespace URI {uri!r} is there again")
+        self._missing = set(missing)
+        for uri, tags in missing.items():
+            self._notices.say(
+                "error",
+                f"namespace {uri}",
+                f"{self._source}: namespace URI {uri!r} is not in the server's NamespaceArray, so tags {some(tags)} "
+                f"are bad (BadNodeIdUnknown); it has {some([repr(n) for n in client.namespaces], 10)}",
+            )
+        kept = client.session_timeout
+        longer = f"; it keeps an abandoned session for {kept:g} s" if kept > self._config.session_timeout else ""
+        self._notices.say(
+            "info",
+            "connection",
+            f"{self._source}: connected to {self._config.endpoint}, {len(self._plan.tags)} tags, at most "
+            f"{self._chunks.limit} nodes a request{longer}",
+        )
+
+    def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
+        """Add a sample of each due tag that the server answered for, and return the places of these tags."""
+        assert self._client is not None
+        assert self._chunks is not None
+        now = self._clock.now_us()
+        asked: list[tuple[int, ua.ReadValueId]] = []
+        for position in due:
+            node = self._plan.nodes[position]
+            if node is None:
+                batch.add_bad(self._plan.tags[position], STATUS["BadNodeIdUnknown"], now)
+            else:
+                asked.append((position, node))
+        done = {position for position in due if self._plan.nodes[position] is None}
+        answers: list[tuple[int, list[ua.DataValue], int]] = []
+
+        def deliver(start: int, values: list[ua.DataValue]) -> None:
+            answers.append((start, values, self._clock.now_us()))
+            if self._stop.is_set():
+                raise ConnectionLostError("the source is being stopped")
+
+        self._exchange(self._chunks, [node for _, node in asked], deliver)
+        for start, values, ts_read in answers:
+            for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
+                self._note(position, batch.add(self._plan.tags[position], value, ts_read))
+                done.add(position)
+        self._tell_faulty()
+        return done
+
+    def _exchange(self, chunks: ChunkReader, nodes: Sequence[ua.ReadValueId], deliver: Deliver) -> None:
+        """Read nodes; a failure ends the connection and keeps what was delivered before."""
+        before = chunks.limit
+        # Every request has its own, smaller, time limit: this one only catches what must not happen.
+        patience = (4 * len(nodes) / before + 100) * self._config.request_timeout
+        try:
+            self._loop.run(chunks.read(nodes, deliver), patience)
+            self._backoff.succeeded()
+        except (MirrorError, TimeoutError) as error:
+            self._backoff.failed(self._clock.monotonic())
+            self._drop(str(error))
+        if chunks.limit < before:
+            self._learned_limit = chunks.limit
+            text = f"the server calls a request of {before} nodes too large, so it is asked for {chunks.limit} at once"
+            self._notices.say("info", "limit", f"{self._source}: {text}")
+
+    def _note(self, position: int, status: int) -> None:
+        if status in _MISTAKES:
+            self._changed |= self._faulty.get(position) != status
+            self._faulty[position] = status
+        elif self._faulty.pop(position, None) is not None:
+            self._changed = True
+
+    def _tell_faulty(self) -> None:
+        """Name the tags that cannot be read for a reason that will not go away by itself."""
+        if not self._changed:
+            return
+        self._changed = False
+        if not self._faulty:
+            self._notices.clear("faulty", f"{self._source}: all tags can be read again")
+            return
+        tags = self._plan.tags
+        named = [f"{tags[p].tag} ({tags[p].address}) {status_name(s)}" for p, s in sorted(self._faulty.items())]
+        text = f"{len(named)} of {len(tags)} tags cannot be read: {some(named)}"
+        self._notices.say("warn", "faulty", f"{self._source}: {text}")
+
+    def _drop(self, reason: str) -> None:
+        if not self._stop.is_set():
+            text = f"lost the connection to {self._config.endpoint}: {reason}"
+            self._notices.say("warn", "connection", f"{self._source}: {text}")
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(TimeoutError):
+                self._loop.run(client.close(), _MARGIN)

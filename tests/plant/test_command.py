@@ -1,0 +1,141 @@
+"""The commands `otmirror plant` and `otmirror taglist`, run as a user runs them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clients import modbus_client, opcua_client, unpack
+
+from otmirror import taglist
+
+OTMIRROR = [sys.executable, "-c", "from otmirror.cli import main; main()"]
+PROCESSORS = str(Path(taglist.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([PROCESSORS, os.environ.get("PYTHONPATH", "")])}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OTMIRROR, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def ready(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if line.startswith("ready"):
+            return lines
+    raise AssertionError(f"the plant ended: {lines}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_told_to_stop(small, tmp_path, number):
+    status_file, folder = tmp_path / "state" / "plant.json", tmp_path / "tags"
+    options = ["--csv", small, "--opcua-port", 0, "--modbus-port", 0, "--advance", "on-read"]
+    options += ["--timestamps", "recorded", "--write-tags", folder, "--status-file", status_file]
+    process = subprocess.Popen(
+        [*OTMIRROR, "plant", *map(str, options)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    try:
+        lines = ready(process)
+        _, url, modbus = lines[-1].split()
+        deadline = time.monotonic() + 5
+        while not status_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        state = json.loads(status_file.read_text())
+        assert (state["ready"], state["pid"], state["opcua"], state["modbus"]) == (True, process.pid, url, modbus)
+        host, port = modbus.split(":")
+        assert host == "127.0.0.1"
+        with opcua_client(url, tmp_path) as one, modbus_client((host, int(port)), tmp_path) as other:
+            opcua_tags = taglist.load(folder / "opcua-tags.csv")
+            names = [tag.address.removeprefix("nsu=urn:otmirror:plant;s=") for tag in opcua_tags]
+            one.ask("read", names=names, rounds=3)
+            rows = [unpack(answer)[1] for answer in other.ask("holding", offset=0, count=22, rounds=3)]
+            assert rows == [0, 1, 2]
+            assert process.stdout
+            assert process.stdout.readline() == "finished, rows served: opcua 3, modbus 3\n"
+            # Clients that stay connected do not keep it from ending.
+            begin = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(10) == 0
+            assert time.monotonic() - begin < 5
+        assert process.communicate() == ("plant stopped\n", "")
+        assert not status_file.exists()
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_tag_lists_name_what_is_served(tmp_path, small):
+    from otmirror.plant import Plant, PlantConfig, tags
+
+    plant = Plant(PlantConfig(wells=2, tags=20))
+    tags.write(tmp_path, plant.wells, plant.modbus_wells)
+    opcua, modbus = (taglist.load(tmp_path / name) for name in ("opcua-tags.csv", "modbus-tags.csv"))
+    assert len(opcua) == 20
+    assert len({tag.tag for tag in opcua + modbus}) == len(opcua) + len(modbus)
+    assert (opcua[0].tag, opcua[0].address) == (
+        "acme/north/pad7/well1/P-PDG",
+        "nsu=urn:otmirror:plant;s=Well1.P-PDG",
+    )
+    second = {tag.tag.rpartition("/")[2]: (tag.address, tag.type, tag.unit) for tag in modbus if "rtu2" in tag.tag}
+    assert second["QGL"] == ("2:holding:14", "float", "m3/s")
+    assert second["row"] == ("2:holding:16", "uint32", None)
+    assert second["row-time"] == ("2:holding:18", "uint64", "us")
+    assert second["PT-101"] == ("2:holding:40", "float", "Pa")
+    for name, protocol in (("opcua-tags.csv", "opcua"), ("modbus-tags.csv", "modbus")):
+        done = run("taglist", "check", tmp_path / name, "--protocol", protocol)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "no mistakes" in done.stdout
+
+
+@pytest.mark.parametrize(("kind", "other"), [("opcua", "--no-modbus"), ("modbus", "--no-opcua")])
+def test_a_port_in_use_is_one_clear_line(kind, other):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("plant", f"--{kind}-port", port, other)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") <= 2
+    assert f"port {port}" in done.stderr
+    assert "in use" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_recording_is_one_clear_line(tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("timestamp,P\n2020-01-01,one\n")
+    done = run("plant", "--csv", file)
+    assert done.returncode == 1
+    assert "line 2, column P: 'one'" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_taglist_check_lists_every_mistake(tmp_path):
+    file = tmp_path / "tags.csv"
+    file.write_text("tag,address,interval_ms\na,1:holding:0,\na,1:holding:x,\nb,1:nothing:2,fast\n,1:coil:1,\n")
+    done = run("taglist", "check", file, "--protocol", "modbus")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0].split(",")[0] for line in lines[:-1]] == sorted(
+        f"tags.csv line {number}" for number in (3, *[4] * (len(lines) - 3), 5)
+    )
+    assert lines[-1] == f"{len(lines) - 1} mistake(s)"
+
+
+def test_taglist_check_counts_the_poll_groups(tmp_path):
+    file = tmp_path / "tags.csv"
+    file.write_text(
+        "tag,address,type,interval_ms\na,plc/1:holding:0,uint16,\nb,rtu/1:coil:2,bool,250\nc,rtu/1:coil:3,bool,250\n"
+    )
+    done = run("taglist", "check", file, "--protocol", "modbus")
+    assert done.stdout.splitlines()[1:] == ["  at the default interval: 1", "  every 250 ms: 2"]
+    done = run("taglist", "check", file, "--protocol", "modbus", "--devices", "plc=127.0.0.1:502")
+    assert done.returncode == 1
+    assert "rtu" in done.stderr

@@ -1,0 +1,115 @@
+"""The guard: nothing but reading leaves this client."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import ua
+from opcua_server import PLANT, Server
+
+from otmirror.errors import ReadOnlyError
+from otmirror.loopthread import LoopThread
+from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.taglist import Tag
+
+ALLOWED = {
+    "GetEndpoints", "FindServers", "CreateSession", "ActivateSession", "CloseSession",
+    "Read", "Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds",
+}  # fmt: skip
+
+
+@pytest.fixture
+def guarded(plant: Server) -> Iterator[tuple[GuardedClient, Callable[[Coroutine[Any, Any, Any]], Any]]]:
+    client, loop = GuardedClient(OpcUaConfig(plant.url, (Tag("a", "i=2259"),))), LoopThread("guard test")
+    loop.run(client.connect(), 10)
+    yield client, lambda work: loop.run(work, 10)
+    loop.run(client.close(), 10)
+    loop.close()
+
+
+def attempts(plant: Server) -> dict[str, Callable[[Any], Coroutine[Any, Any, Any]]]:
+    """What somebody who reaches into the client could try."""
+    index = plant.namespaces.index(PLANT)
+    setpoint, parent = ua.NodeId("Setpoint", index), ua.NodeId(85)
+    value = ua.DataValue(ua.Variant(13.0, ua.VariantType.Double))
+    return {
+        "Write": lambda c: c.get_node(setpoint).write_value(value),
+        "Call": lambda c: c.uaclient.call([ua.CallMethodRequest(ObjectId=parent, MethodId=ua.NodeId("Trip", index))]),
+        "AddNodes": lambda c: c.uaclient.add_nodes([ua.AddNodesItem()]),
+        "DeleteNodes": lambda c: c.uaclient.delete_nodes(ua.DeleteNodesParameters()),
+        "HistoryUpdate": lambda c: c.uaclient.history_update(ua.HistoryUpdateParameters()),
+        "RegisterNodes": lambda c: c.uaclient.register_nodes([setpoint]),
+        "CreateSubscription": lambda c: c.uaclient.create_subscription(ua.CreateSubscriptionParameters(), print),
+    }
+
+
+def test_a_write_a_call_and_the_rest_are_refused_before_they_reach_the_server(plant: Server, guarded: Any) -> None:
+    client, run = guarded
+    before = plant.do("requests")
+    for service, attempt in attempts(plant).items():
+        with pytest.raises(ReadOnlyError, match=f"{service} is not on the read-only allow-list"):
+            run(attempt(client._client))
+        assert client.refused[service] == 1
+    assert sum(client.refused.values()) == len(attempts(plant))
+    assert plant.do("setpoint") == 42
+    assert plant.do("requests") == before
+    assert set(client.sent) <= ALLOWED
+
+
+def test_the_same_write_would_have_worked_without_the_guard(plant: Server) -> None:
+    from asyncua import Client
+
+    loop = LoopThread("unguarded")
+
+    async def write(value: float) -> None:
+        async with Client(plant.url) as client:
+            node = client.get_node(ua.NodeId("Setpoint", plant.namespaces.index(PLANT)))
+            await node.write_value(ua.DataValue(ua.Variant(value, ua.VariantType.Double)))
+
+    loop.run(write(13.0), 10)
+    assert plant.do("setpoint") == 13
+    loop.run(write(42.0), 10)
+    loop.close()
+
+
+def test_every_request_asyncua_knows_is_either_on_the_list_or_refused() -> None:
+    guard = ReadOnlyGuard()
+    kinds = [kind for name, kind in vars(ua).items() if name.endswith("Request")]
+    requests = [kind for kind in kinds if hasattr(kind(), "RequestHeader")]
+    assert len(requests) > 35
+    for kind in requests:
+        service = kind.__name__.removesuffix("Request")
+        if service in ALLOWED:
+            guard.observe_request(kind())
+            assert guard.sent[service] == 1
+        else:
+            with pytest.raises(ReadOnlyError):
+                guard.observe_request(kind())
+            assert guard.refused[service] == 1
+    assert set(guard.sent) == ALLOWED
+
+
+def test_a_request_that_only_calls_itself_a_read_is_refused() -> None:
+    class ReadRequest(ua.WriteRequest):
+        pass
+
+    with pytest.raises(ReadOnlyError):
+        ReadOnlyGuard().observe_request(ReadRequest())
+
+
+def test_only_the_guard_imports_the_client_of_asyncua() -> None:
+    library = Path(__file__).parents[3] / "processors"
+    importers = set()
+    for file in [*library.glob("*.py"), *(library / "otmirror").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            whole = any(name.startswith("asyncua.client") for name in [module, *names])
+            if whole or (module == "asyncua" and "Client" in names):
+                importers.add(file.name)
+    assert importers == {"guard.py"}
