@@ -235,7 +235,7 @@ class PollModbusReadOnly(FlowFileSource):
         return [ValidationResult(**problem) for problem in nifi.invalid("Modbus devices", context, _config)]
 
     def onScheduled(self, context):
-        self._holder.reset()
+        nifi.prepare(self._holder, context)
 
     def onStopped(self, context):
         self._holder.reset()

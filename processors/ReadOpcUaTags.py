@@ -205,7 +205,7 @@ class ReadOpcUaTags(FlowFileSource):
     )
     PASSWORD = PropertyDescriptor(
         name="Password",
-        description="""Password of that user.""",
+        description="""Password of that user; a parameter marked as sensitive is the place for it.""",
         required=False,
         sensitive=True,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
@@ -300,7 +300,7 @@ class ReadOpcUaTags(FlowFileSource):
         return [ValidationResult(**problem) for problem in nifi.invalid("OPC UA source", context, _config)]
 
     def onScheduled(self, context):
-        self._holder.reset()
+        nifi.prepare(self._holder, context)
 
     def onStopped(self, context):
         self._holder.reset()

@@ -206,7 +206,7 @@ class ToVictoriaMetrics(FlowFileTransform):
         return [ValidationResult(**kw) for kw in nifi.invalid("VictoriaMetrics", context, _config)]
 
     def onScheduled(self, context):
-        self.holder.reset()
+        nifi.prepare(self.holder, context)
 
     def onStopped(self, context):
         self.holder.reset()

@@ -7,6 +7,7 @@ is tested without NiFi. The four processor files are the only ones that know its
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -194,6 +195,16 @@ class Holder(Generic[C]):
             held, self._held = self._held, None
         if held is not None:
             self._close(held)
+
+
+def prepare(holder: Holder[C], context: Any) -> None:
+    """Build the object anew at the start, so that the first call does not have to wait for what it imports.
+
+    A mistake in the properties is left for that call to report.
+    """
+    holder.reset()
+    with contextlib.suppress(MirrorError):
+        holder.get(context)
 
 
 def source_holder(make: Callable[[Any], Source]) -> Holder[Source]:

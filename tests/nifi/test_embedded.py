@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 import requests
 
 from otmirror.embedded.install import Installation
+from otmirror.embedded.processes import started
 from otmirror.embedded.server import EmbeddedNifi
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.flow.canonical import dumps, keep_local, load
@@ -21,7 +21,7 @@ from otmirror.flow.client import NifiApi
 
 pytestmark = pytest.mark.timeout(400)
 
-SOURCE = '''
+SOURCE = """
 from nifiapi.flowfilesource import FlowFileSource, FlowFileSourceResult
 from nifiapi.properties import PropertyDescriptor
 
@@ -52,8 +52,8 @@ class Tick(FlowFileSource):
         attributes = {'otmirror.batch': word + '-' + str(self.count), 'secret.length':
                       str(len(context.getProperty(self.SECRET).getValue() or ''))}
         return FlowFileSourceResult('success', attributes, word.encode())
-'''
-SINK = '''
+"""
+SINK = """
 from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 
 
@@ -72,7 +72,7 @@ class Shout(FlowFileTransform):
 
     def transform(self, context, flowfile):
         return FlowFileTransformResult('success', contents=flowfile.getContentsAsBytes().upper())
-'''
+"""
 TICK, SHOUT, END, QUEUE, LAST = (f"00000000-0000-3000-8000-00000000000{n}" for n in range(1, 6))
 
 
@@ -269,7 +269,7 @@ def test_a_killed_nifi_starts_again_without_orphans(own: EmbeddedNifi, client: N
     own.kill()
     assert not own.status().running
     own.start()
-    assert not [pid for pid in before.values() if Path(f"/proc/{pid}").exists()]
+    assert [pid for pid in before.values() if started(pid)] == []
     again = NifiApi(own.url)
     assert again.group("ticker") == group
     # It goes on by itself, with what was queued.
@@ -282,7 +282,7 @@ def test_a_stop_leaves_no_process(own: EmbeddedNifi) -> None:
     processes = own.processes()
     assert len(processes) >= 2
     own.stop()
-    assert not [pid for pid in processes if Path(f"/proc/{pid}").exists() and os.getpgid(pid) == processes[0]]
+    assert [pid for pid in processes if started(pid)] == []
     assert own.processes() == []
     assert not own.status().running
 

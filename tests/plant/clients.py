@@ -51,7 +51,8 @@ class Client:
     ) -> None:
         self._process.kill()
         self._process.wait(10)
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
 

@@ -32,6 +32,12 @@ def start() -> Iterator[Callable[..., Plant]]:
     loop.close()
 
 
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where node-opcua keeps the key it makes on first use."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A recording of three rows with empty cells; T-TPT never gave anything."""

@@ -10,11 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from clients import modbus_client, opcua_client, unpack
+from typer.testing import CliRunner
 
 from otmirror import taglist
+from otmirror.cli.taglist import app
 
-OTMIRROR = [sys.executable, "-c", "from otmirror.cli import main; main()"]
+OTMIRROR = [sys.executable, "-m", "otmirror"]
 PROCESSORS = str(Path(taglist.__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([PROCESSORS, os.environ.get("PYTHONPATH", "")])}
 
@@ -23,6 +26,10 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*OTMIRROR, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def check(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 
 def ready(process: subprocess.Popen[str]) -> list[str]:
@@ -35,13 +42,13 @@ def ready(process: subprocess.Popen[str]) -> list[str]:
     raise AssertionError(f"the plant ended: {lines}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_told_to_stop(small, tmp_path, number):
+def test_it_serves_until_told_to_stop(small, tmp_path, home):
     status_file, folder = tmp_path / "state" / "plant.json", tmp_path / "tags"
     options = ["--csv", small, "--opcua-port", 0, "--modbus-port", 0, "--advance", "on-read"]
     options += ["--timestamps", "recorded", "--write-tags", folder, "--status-file", status_file]
     process = subprocess.Popen(
-        [*OTMIRROR, "plant", *map(str, options)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*OTMIRROR, "plant", *map(str, options)], env=ENVIRONMENT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         lines = ready(process)
@@ -53,7 +60,7 @@ def test_it_serves_until_told_to_stop(small, tmp_path, number):
         assert (state["ready"], state["pid"], state["opcua"], state["modbus"]) == (True, process.pid, url, modbus)
         host, port = modbus.split(":")
         assert host == "127.0.0.1"
-        with opcua_client(url, tmp_path) as one, modbus_client((host, int(port)), tmp_path) as other:
+        with opcua_client(url, home) as one, modbus_client((host, int(port)), home) as other:
             opcua_tags = taglist.load(folder / "opcua-tags.csv")
             names = [tag.address.removeprefix("nsu=urn:otmirror:plant;s=") for tag in opcua_tags]
             one.ask("read", names=names, rounds=3)
@@ -63,11 +70,27 @@ def test_it_serves_until_told_to_stop(small, tmp_path, number):
             assert process.stdout.readline() == "finished, rows served: opcua 3, modbus 3\n"
             # Clients that stay connected do not keep it from ending.
             begin = time.monotonic()
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
             assert time.monotonic() - begin < 5
         assert process.communicate() == ("plant stopped\n", "")
         assert not status_file.exists()
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_ctrl_c_ends_it(tmp_path):
+    stale = tmp_path / "plant.json"
+    stale.write_text('{"ready": true}')
+    options = ["--no-opcua", "--modbus-port", "0", "--status-file", str(stale)]
+    process = subprocess.Popen([*OTMIRROR, "plant", *options], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert ready(process)[0] == "plant of 1 well(s), 8 sensors"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == ("plant stopped\n", None)
+        assert process.returncode == 0
+        assert not stale.exists()
     finally:
         process.kill()
         process.wait(10)
@@ -91,8 +114,8 @@ def test_tag_lists_name_what_is_served(tmp_path, small):
     assert second["row-time"] == ("2:holding:18", "uint64", "us")
     assert second["PT-101"] == ("2:holding:40", "float", "Pa")
     for name, protocol in (("opcua-tags.csv", "opcua"), ("modbus-tags.csv", "modbus")):
-        done = run("taglist", "check", tmp_path / name, "--protocol", protocol)
-        assert (done.returncode, done.stderr) == (0, "")
+        done = check(tmp_path / name, "--protocol", protocol)
+        assert (done.exit_code, done.stderr) == (0, "")
         assert "no mistakes" in done.stdout
 
 
@@ -119,14 +142,16 @@ def test_a_bad_recording_is_one_clear_line(tmp_path):
 
 def test_taglist_check_lists_every_mistake(tmp_path):
     file = tmp_path / "tags.csv"
-    file.write_text("tag,address,interval_ms\na,1:holding:0,\na,1:holding:x,\nb,1:nothing:2,fast\n,1:coil:1,\n")
-    done = run("taglist", "check", file, "--protocol", "modbus")
-    assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert [line.split(":")[0].split(",")[0] for line in lines[:-1]] == sorted(
-        f"tags.csv line {number}" for number in (3, *[4] * (len(lines) - 3), 5)
+    file.write_text(
+        "tag,address,type,interval_ms\na,1:holding:0,int16,\na,1:holding:x,int16,\nb,1:nothing:2,int16,\n"
+        "c,1:holding:0,int16,fast\n,1:coil:1,bool,\n"
     )
-    assert lines[-1] == f"{len(lines) - 1} mistake(s)"
+    done = check(file, "--protocol", "modbus")
+    assert done.exit_code == 1
+    *mistakes, total = done.stderr.splitlines()
+    lines = [mistake.split(",")[0] for mistake in mistakes]
+    assert sorted(set(lines)) == [f"tags.csv line {number}" for number in (3, 4, 5, 6)]
+    assert total == f"{len(mistakes)} mistake(s)"
 
 
 def test_taglist_check_counts_the_poll_groups(tmp_path):
@@ -134,8 +159,8 @@ def test_taglist_check_counts_the_poll_groups(tmp_path):
     file.write_text(
         "tag,address,type,interval_ms\na,plc/1:holding:0,uint16,\nb,rtu/1:coil:2,bool,250\nc,rtu/1:coil:3,bool,250\n"
     )
-    done = run("taglist", "check", file, "--protocol", "modbus")
+    done = check(file, "--protocol", "modbus")
     assert done.stdout.splitlines()[1:] == ["  at the default interval: 1", "  every 250 ms: 2"]
-    done = run("taglist", "check", file, "--protocol", "modbus", "--devices", "plc=127.0.0.1:502")
-    assert done.returncode == 1
+    done = check(file, "--protocol", "modbus", "--devices", "plc=127.0.0.1:502")
+    assert done.exit_code == 1
     assert "rtu" in done.stderr

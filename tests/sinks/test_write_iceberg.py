@@ -380,9 +380,9 @@ def test_catalog_settings_that_cannot_work(settings, told):
 
 
 def test_a_driver_that_is_missing_is_named_and_nothing_is_lost(tmp_path):
-    from otmirror.errors import ConfigError
-
     writer = sink(tmp_path, catalog_type="sql", uri="postgresql+pg8000://db/lake", credential="ot:correct-horse")
-    with pytest.raises(ConfigError, match="pg8000") as caught:
-        writer.write(batch(line("t", T0, 1)), {})
-    assert "correct-horse" not in str(caught.value)
+    output = writer.write(batch(line("t", T0, 1)), {})
+    assert output.relationship == "retry"
+    assert "pg8000" in output.attributes["otmirror.error"]
+    assert "correct-horse" not in output.attributes["otmirror.error"]
+    assert [n.level for n in writer.notices()] == ["error"]

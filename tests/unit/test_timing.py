@@ -1,5 +1,6 @@
 """Poll grid, backoff, notices and emission: hand-computed cases on a clock that the test moves."""
 
+import pyarrow as pa
 import pytest
 
 from otmirror import samples
@@ -85,6 +86,29 @@ def test_a_deadband_hides_small_moves_but_never_a_change_of_status():
     ]
     assert [ts for row in rows for _, ts, _ in emitted(emission, row)] == [1, 3, 4, 5]
     assert emission.within_deadband == 1
+
+
+def read_at(moment, *rows):
+    return batch(*rows).set_column(
+        samples.SCHEMA.get_field_index("ts_read"), "ts_read", pa.array([moment] * len(rows), pa.int64())
+    )
+
+
+def test_a_still_tag_is_seen_to_recover_after_an_outage():
+    """Its own timestamp lies before the outage's bad samples: it comes back with the time it was read, once."""
+    emission, unreached = EmissionFilter(), 0x80310000
+    emission.new(read_at(11, ("a", 10, 5.0, 0)))
+    emission.new(read_at(20, ("a", 20, None, unreached)))
+    emission.new(read_at(21, ("a", 21, None, unreached)))
+    assert [(r["ts"], r["value"]) for r in emission.new(read_at(30, ("a", 10, 5.0, 0))).to_pylist()] == [(30, 5.0)]
+    assert emission.new(read_at(31, ("a", 10, 5.0, 0))).num_rows == 0
+    assert [r["ts"] for r in emission.new(read_at(41, ("a", 40, 5.0, 0))).to_pylist()] == [40]
+
+
+def test_a_tag_that_moved_on_during_an_outage_keeps_its_own_timestamp():
+    emission = EmissionFilter({"a": 100.0})
+    emission.new(read_at(20, ("a", 20, None, 0x80310000)))
+    assert [r["ts"] for r in emission.new(read_at(30, ("a", 28, 5.0, 0))).to_pylist()] == [28]
 
 
 def test_sequence_numbers_never_come_twice_even_after_a_restart():

@@ -42,7 +42,7 @@ class Config:
     s3_region: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = field(default=None, repr=False)
-    snapshot_retention: float = 7 * DAY
+    snapshot_retention: float = DAY
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further pyiceberg properties."""
 

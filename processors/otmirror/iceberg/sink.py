@@ -10,7 +10,7 @@ from pyiceberg.catalog import Catalog
 
 from otmirror import samples
 from otmirror.clock import Clock
-from otmirror.errors import UnavailableError
+from otmirror.errors import ConfigError, MirrorError
 from otmirror.iceberg.catalog import TEMPORARY, explain, open_catalog
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.schema import REJECTS, SAMPLES, Layout, reject_rows, sample_rows
@@ -20,6 +20,8 @@ from otmirror.notices import Notice, Notices
 
 EXPIRE_EVERY = 3600.0
 """Seconds between two clean-ups of a table's snapshots."""
+EXPIRE_FIRST = 600.0
+"""Seconds before the first: what waited while this process was down has come again by then, and is recognised."""
 
 ATTRIBUTES = ("otmirror.content", "otmirror.rejected.by", "otmirror.error")
 """The FlowFile attributes `write` looks at."""
@@ -34,7 +36,7 @@ class IcebergSink:
         self._notices = Notices(clock.monotonic)
         self._writers: dict[str, TableWriter] = {}
         self._catalog: Catalog | None = None
-        self._expired: dict[str, float] = {}
+        self._next_expiry: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -56,7 +58,7 @@ class IcebergSink:
         with self._lock:
             try:
                 told = self._store(content, batch, attributes)
-            except (MismatchError, UnavailableError, *TEMPORARY) as error:
+            except (MirrorError, *TEMPORARY) as error:
                 return self._failed(error)
             except Exception:
                 self._drop()
@@ -68,13 +70,14 @@ class IcebergSink:
 
     def _failed(self, error: Exception) -> Output:
         self._drop()
-        known = isinstance(error, (MismatchError, UnavailableError))
-        message = str(error) if known else explain(error, self._config)
+        message = str(error) if isinstance(error, MirrorError) else explain(error, self._config)
+        told = {"otmirror.error": message}
         if isinstance(error, MismatchError):
             self._notices.say("error", "mismatch", message)
-            return Output("failure", {"otmirror.error": message}, None)
-        self._notices.say("warn", "unavailable", message)
-        return Output("retry", {"otmirror.error": message}, None)
+            return Output("failure", told, None)
+        level = "error" if isinstance(error, ConfigError) else "warn"
+        self._notices.say(level, "unavailable", message)
+        return Output("retry", told, None)
 
     def _store(self, content: bytes, batch: str, attributes: Mapping[str, str]) -> dict[str, str]:
         config, told = self._config, {"otmirror.batch": batch}
@@ -110,9 +113,9 @@ class IcebergSink:
     def _expire(self, writer: TableWriter) -> None:
         """Expire old snapshots now and then; what goes wrong with it is told and costs no batch."""
         keep, now = self._config.snapshot_retention, self._clock.monotonic()
-        if not keep or now - self._expired.get(writer.name, float("-inf")) < EXPIRE_EVERY:
+        if not keep or now < self._next_expiry.setdefault(writer.name, now + EXPIRE_FIRST):
             return
-        self._expired[writer.name] = now
+        self._next_expiry[writer.name] = now + EXPIRE_EVERY
         try:
             writer.expire(self._clock.now_us() - int(keep * 1e6))
         except Exception as error:
