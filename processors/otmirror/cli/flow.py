@@ -106,11 +106,13 @@ def show(told: FlowStatus, console: Console) -> None:
     console.print(table)
     for c in told.invalid:
         for error in c.errors:
-            console.print(f"{c.name}: {' '.join(error.split())}", style="red", markup=False, highlight=False)
+            console.print(
+                f"{c.name}: {' '.join(error.split())}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
     for q in told.queues:
         if q.count:
             line = f"{q.source} -> {q.destination}: {q.count:,} FlowFiles, {q.bytes / 1e6:,.1f} MB, {q.percent} %"
-            console.print(f"queue {line} of the back-pressure threshold", markup=False, highlight=False)
+            console.print(f"queue {line} of the back-pressure threshold", markup=False, highlight=False, soft_wrap=True)
     for b in told.bulletins:
         line = f"{b.time} {b.level} {b.source}: {b.message}"
         console.print(line, style=_STYLES.get(b.level), markup=False, highlight=False, soft_wrap=True)

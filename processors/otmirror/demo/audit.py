@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from otmirror.samples import SCHEMA
 
-# VictoriaMetrics keeps milliseconds and 12 significant digits.
+# VictoriaMetrics keeps milliseconds and about 12 significant digits.
 _VIEWS = """
 set timezone = 'UTC';
 create temp view cold as
@@ -39,7 +39,7 @@ _HOT_UNKNOWN = "select count(*) from hot anti join numeric using (tag, source, t
 
 _HOT_DIFFERENT = """
 select count(*) from (
-    select bool_or(abs(hot.value - cold.value) <= 1e-12 * abs(cold.value)) as same
+    select bool_or(abs(hot.value - cold.value) <= 1e-11 * abs(cold.value)) as same
     from hot join cold using (tag, source, ts_ms) group by tag, source, ts_ms
 ) where not same
 """

@@ -51,6 +51,8 @@ def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
     Raises:
         UnavailableError: the server does not answer.
     """
+    # What it accepted in the last seconds is not searchable yet.
+    requests.get(f"{url}/internal/force_flush", timeout=60)
     columns: dict[str, list[Any]] = {"tag": [], "source": [], "ts_ms": [], "value": []}
     for series in export(url, metric):
         count = len(series.timestamps)

@@ -47,7 +47,7 @@ class Rest:
             raise UnavailableError(f"NiFi at {self.url} cannot be reached; is it running?") from None
         if answer.ok:
             return _decoded(answer, self.url)
-        # NiFi's plain-text explanations name components and properties, never their values.
+        # NiFi's plain-text explanations name components and properties, never sensitive values.
         told = " ".join(answer.text.split())[:400] or answer.reason
         kind = UnavailableError if answer.status_code >= 500 or answer.status_code == 409 else ConfigError
         raise kind(f"NiFi at {self.url} refused {method} {path}: {answer.status_code} {told}")

@@ -67,8 +67,8 @@ def test_each_fault_is_counted(cold_rows, hot_rows, emitted, lost, duplicated):
 
 def test_a_value_that_differs_or_that_only_one_store_has():
     assert audit(cold(*COLD), hot(*HOT[:-1], ("b", 1000, 7.1))).hot_different == 1
-    assert audit(cold(*COLD), hot(*HOT[:-1], ("b", 1000, 7.00000000001))).hot_different == 1
-    assert audit(cold(*COLD), hot(*HOT[:-1], ("b", 1000, 7.000000000001))).hot_different == 0
+    assert audit(cold(*COLD), hot(*HOT[:-1], ("b", 1000, 7.0000000001))).hot_different == 1
+    assert audit(cold(*COLD), hot(*HOT[:-1], ("b", 1000, 7.00000000001))).hot_different == 0
     assert audit(cold(*COLD), hot(*HOT, ("c", 1000, 7.1))).hot_unknown == 1
 
 
