@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import Result
 from clients import modbus_client, opcua_client, unpack
 from typer.testing import CliRunner
 
@@ -28,7 +28,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def check(*arguments: object) -> Result:
+def check(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 

@@ -29,5 +29,5 @@ def main() -> None:
     try:
         app()
     except MirrorError as error:
-        Console(stderr=True).print(f"otmirror: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True).print(f"otmirror: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -16,6 +16,7 @@ from otmirror.errors import ConfigError
 from otmirror.flow.canonical import dumps, keep_local, load
 from otmirror.flow.client import NifiApi
 from otmirror.flow.status import FlowStatus
+from otmirror.flow.trace import origins
 from otmirror.workspace import PROJECT
 
 app = typer.Typer(help="Flows in files (flows/*.json) and in a running NiFi.", no_args_is_help=True)
@@ -95,6 +96,19 @@ def status(name: Name, url: Url = _URL) -> None:
     show(told, Console())
     if not told.running:
         raise typer.Exit(1)
+
+
+@app.command()
+def trace(
+    batch: Annotated[str, typer.Argument(help="Column batch of a row in the lakehouse.")], url: Url = _URL
+) -> None:
+    """Follow a row back to the reads it came from, in NiFi's provenance."""
+    for event in origins(NifiApi(url), batch):
+        told = event.attributes
+        typer.echo(
+            f"{event.time}  {event.component} ({event.component_type})  source {told.get('otmirror.source')}  "
+            f"{told.get('otmirror.samples')} samples  FlowFile {event.flowfile}"
+        )
 
 
 def show(told: FlowStatus, console: Console) -> None:

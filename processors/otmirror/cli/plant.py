@@ -138,9 +138,18 @@ async def _serve(plant: Plant, write_tags: Path | None, status_file: Path | None
         served = plant.wells if plant.config.opcua_port is not None else []
         for file in tags.write(write_tags, served, plant.modbus_wells):
             print(f"tag list {file}")
-    async with plant:
+    starting, stopping = asyncio.ensure_future(plant.start()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return
+    starting.result()
+    try:
         _announce(plant)
         await _report(plant, status_file, stop)
+    finally:
+        await plant.stop()
 
 
 def _announce(plant: Plant) -> None:

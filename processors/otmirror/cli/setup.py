@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from otmirror.embedded import bundle, install, java, victoriametrics
+from otmirror.embedded.maven import apt_install
 
 
-def setup() -> None:
+class Part(str, Enum):
+    """What can be installed by itself."""
+
+    NIFI = "nifi"
+    VICTORIAMETRICS = "victoriametrics"
+    BUNDLE = "bundle"
+    PEERS = "peers"
+
+
+def peers(say: Callable[[str], object]) -> None:
+    """Install what only the tests talk to, when there is root; without it those tests skip and say so."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        say("Node.js: installing Debian's package for the tests against devices of another make")
+        if not apt_install("nodejs", "npm"):
+            say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
+
+
+_PARTS: dict[Part, Callable[[Callable[[str], object]], object]] = {
+    # The build of VictoriaMetrics is the longest; NiFi waits for the network, and so do the packages.
+    Part.VICTORIAMETRICS: victoriametrics.install,
+    Part.NIFI: install.install,
+    Part.BUNDLE: bundle.bundle_dependencies,
+    Part.PEERS: peers,
+}
+
+
+def setup(
+    only: Annotated[Part | None, typer.Option(help="Install this alone; peers are what only the tests need.")] = None,
+) -> None:
     """Install NiFi, VictoriaMetrics and the processors' packages; what is there already is left alone."""
     console = Console(stderr=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    # Before the threads: both NiFi and Maven need it, and its installation uses pip as the packages do.
-    java.java_home()
+    wanted = [only] if only else [part for part in _PARTS if part is not Part.PEERS]
+    if Part.NIFI in wanted:
+        # Before the threads: both NiFi and Maven need it, and its installation uses pip as the packages do.
+        java.java_home()
     with ThreadPoolExecutor(2) as pool:
-        # The build of VictoriaMetrics is the longest; NiFi waits for the network, and so do the packages.
-        tasks = [
-            pool.submit(task, say) for task in (victoriametrics.install, install.install, bundle.bundle_dependencies)
-        ]
+        tasks = [pool.submit(_PARTS[part], say) for part in wanted]
         for task in tasks:
             task.result()
-    console.print("NiFi, VictoriaMetrics and the processors' packages are installed.")

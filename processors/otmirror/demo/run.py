@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from otmirror.demo import report, stores
 from otmirror.demo.audit import audit
 from otmirror.demo.freshness import HotFreshness, cold_ages, percentile
 from otmirror.demo.stack import Stack
+from otmirror.embedded.processes import memory_mb
 
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
@@ -79,19 +79,9 @@ def _memory(stack: Stack) -> dict[str, float]:
     """Resident memory of every process of the stack, MB."""
     servers = {"plant": stack.plant.pid, "VictoriaMetrics": stack.victoriametrics.pid, "NiFi (Java)": stack.nifi.pid}
     found = {name: memory_mb(pid) for name, pid in servers.items() if pid}
-    python = [pid for pid in stack.nifi.processes() if pid != stack.nifi.pid]
-    for number, mb in enumerate(sorted(map(memory_mb, python), reverse=True), 1):
-        found[f"NiFi (Python process {number})"] = mb
+    for name, pid in stack.nifi.python_processes().items():
+        found[f"NiFi (Python, {name})"] = memory_mb(pid)
     return found
-
-
-def memory_mb(pid: int) -> float:
-    """Return a process's resident memory in MB (10**6 bytes); 0 when the system does not tell."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * resource.getpagesize() / 1e6
 
 
 def write_report(path: Path, stack: Stack, run: report.Run) -> None:

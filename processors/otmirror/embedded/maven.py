@@ -24,11 +24,11 @@ def maven() -> Path:
     return Path(found)
 
 
-def apt_install(package: str) -> bool:
-    """Install a Debian package when there is root and apt-get; return whether that worked."""
+def apt_install(*packages: str) -> bool:
+    """Install Debian packages when there is root and apt-get; return whether that worked."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=900, check=False)
     return done.returncode == 0

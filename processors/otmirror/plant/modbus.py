@@ -11,7 +11,8 @@ Holding and input registers hold the same, all big-endian, most significant word
 | 40 and up | further sensors, float32 |
 
 Discrete input 0 says whether the well gives data; coil 0 is a command that clients may write. All other registers
-are illegal addresses. All registers of one request come from one row.
+are illegal addresses. All registers of one request come from one row. Like many devices it takes one request at a
+time: a client waits for an answer before it asks again.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 from collections.abc import Callable, Sequence
@@ -95,6 +96,8 @@ class OpcUaServer:
         namespace = await self._server.register_namespace(NAMESPACE)
         for well, feed in self._wells:
             await self._add(namespace, well, feed)
+            # Nothing above waits for anything: without this a signal would have to wait for all wells.
+            await asyncio.sleep(0)
 
     async def start(self) -> None:
         """Listen.

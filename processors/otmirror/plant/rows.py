@@ -16,6 +16,9 @@ from otmirror.errors import ConfigError
 TIMESTAMP, LABEL = "timestamp", "class"
 """The column that holds a row's time, and the one that holds the event's label, which is no sensor."""
 
+RESERVED = ("Setpoint", "row", "row-time", "online")
+"""Names of the plant's own tags beside the sensors'."""
+
 UNITS = {
     "P-PDG": "Pa",
     "P-TPT": "Pa",
@@ -123,6 +126,8 @@ class _Reader:
                 self.problems.append("line 1: a column has no name")
             elif header.count(name) > 1:
                 self.problems.append(f"line 1: column {name!r} appears twice")
+            elif name in RESERVED:
+                self.problems.append(f"line 1: {name!r} is a name of the plant's own: rename the column")
         picked = [index for index, name in enumerate(header) if name not in (TIMESTAMP, LABEL)]
         if not picked:
             self.problems.append(f"line 1: there is no sensor's column beside {TIMESTAMP!r}")

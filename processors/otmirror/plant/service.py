@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from otmirror.plant.synthetic import DAY_S, GasLiftWell
 from otmirror.plant.well import HIGHEST_UNIT, MOST_FLOATS, Well
 
 HOST = opcua.HOST
+FASTEST = 1_000_000
+"""Rows a second; their timestamps are microseconds."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ def _check(config: PlantConfig) -> None:
     for name, number in (("--wells", config.wells), ("--tags", config.tags), ("--rows", config.rows)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} {number} is below 1")
-    if not config.speed > 0 or math.isinf(config.speed):
-        raise ConfigError(f"--speed {config.speed:g} is not above 0: it is the number of rows a second")
+    if not 0 < config.speed <= FASTEST:
+        raise ConfigError(f"--speed {config.speed:g} is not above 0 and at most {FASTEST:,}: it is rows a second")
     if config.csv and (config.wells is not None or config.tags is not None):
         raise ConfigError("--csv serves one well a file: leave out --wells and --tags")
     if config.opcua_port is None and config.modbus_port is None:
