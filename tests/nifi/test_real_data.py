@@ -74,7 +74,7 @@ def test_every_cell_over_opc_ua_is_in_both_stores_exactly_once(replayed):
     last = max(ts for _, ts, _ in expected)
     rows = [row for row in cold.to_pylist() if row["source"] == "opcua:plant" and row["ts"] <= last]
     stored = by_tag(rows, "ts")
-    assert len(expected) == 5083 * 8
+    assert len(expected) == 5084 * 8
     assert len(rows) == len(expected)
     points = by_tag((row for row in hot.to_pylist() if row["source"] == "opcua:plant"), "ts_ms")
     for sensor, ts, value in expected:
@@ -113,5 +113,5 @@ def test_every_cell_over_modbus_is_in_both_stores_exactly_once(replayed):
                 assert (row["value"], row["quality"], row["status"]) == (float32(value), "good", 0)
                 (point,) = points[sensor, ts // 1000]
                 assert math.isclose(point["value"], float32(value), rel_tol=1e-11)
-    assert len(expected) == 14385 * 8
+    assert len(expected) == 14386 * 8
     assert seen == set(expected)
