@@ -10,6 +10,7 @@ import base64
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from otmirror import samples
 from otmirror.errors import ConfigError, MirrorError
-from otmirror.notices import Notice
+from otmirror.notices import Notice, Notices
 
 _PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", re.IGNORECASE)
@@ -127,6 +128,7 @@ def name_of(descriptor: Any) -> str:
 
 
 C = TypeVar("C")
+_FAULT = "fault"
 
 
 def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[dict[str, Any]]:
@@ -181,6 +183,8 @@ class Holder(Generic[C]):
         self._make, self._close = make, close
         self._held: C | None = None
         self._lock = threading.Lock()
+        self.notices = Notices(time.monotonic)
+        """What is wrong before there is an object that could say so itself."""
 
     def get(self, context: Any) -> C:
         """Return the object, built from `context` if there is none."""
@@ -193,6 +197,7 @@ class Holder(Generic[C]):
         """End the object; the next `get` builds a new one."""
         with self._lock:
             held, self._held = self._held, None
+        self.notices.clear(_FAULT)
         if held is not None:
             self._close(held)
 
@@ -218,15 +223,14 @@ def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
     try:
         source = holder.get(context)
         table = source.read()
-    except MirrorError as error:
-        logger.error(str(error))
-        rest(context)
-        return None
+        holder.notices.clear(_FAULT)
     except Exception as error:
-        logger.error(f"unexpected {type(error).__name__} while reading: {error}")
+        odd = "" if isinstance(error, MirrorError) else f"unexpected {type(error).__name__} while reading: "
+        holder.notices.say("error", _FAULT, f"{odd}{error}")
         rest(context)
         return None
     finally:
+        report(holder.notices.take(), logger)
         if source is not None:
             report(source.notices(), logger)
     if table is None or table.num_rows == 0:
@@ -263,14 +267,16 @@ def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, want
         sink = holder.get(context)
         attributes = {name: value for name in wanted if (value := flowfile.getAttribute(name)) is not None}
         output = sink.write(content_of(flowfile), attributes)
+        holder.notices.clear(_FAULT)
     except MirrorError as error:
-        logger.error(str(error))
+        holder.notices.say("error", _FAULT, str(error))
         output = Output("retry", {"otmirror.error": str(error)}, None)
     except Exception as error:
         message = f"unexpected {type(error).__name__} while storing: {error}"
         logger.error(message)
         output = Output("failure", {"otmirror.error": message}, None)
     finally:
+        report(holder.notices.take(), logger)
         if sink is not None:
             report(sink.notices(), logger)
     if output.relationship == "retry":

@@ -75,6 +75,8 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
 _FIELDS = _Line.__struct_fields__
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a line can make msgspec raise; the last one by thousands of brackets inside each other."""
 
 
 class Reject(msgspec.Struct, omit_defaults=True, gc=False):
@@ -159,7 +161,7 @@ def decode(content: bytes) -> Decoded:
         rejects: list[Reject] = []
         if any(map(_contradiction, lines)):
             lines, rejects = _decode_each(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         lines, rejects = _decode_each(content)
     return Decoded(_to_table(lines), rejects)
 
@@ -173,13 +175,17 @@ def _decode_each(content: bytes) -> tuple[list[_Line], list[Reject]]:
         try:
             line = _decoder.decode(raw)
             reason = _contradiction(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = f"not a sample: {error}"
+        except _UNREADABLE as error:
+            reason = f"not a sample: {_why(error)}"
         if reason:
             rejects.append(Reject(reason, raw.decode("utf-8", "backslashreplace"), number))
         else:
             lines.append(line)
     return lines, rejects
+
+
+def _why(error: Exception) -> str:
+    return "its brackets are nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _contradiction(line: _Line) -> str | None:
@@ -210,8 +216,8 @@ def decode_rejects(content: bytes) -> list[Reject]:
         if raw.strip():
             try:
                 rejects.append(_reject_decoder.decode(raw))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                rejects.append(Reject(f"not a reject: {error}", raw.decode("utf-8", "backslashreplace")))
+            except _UNREADABLE as error:
+                rejects.append(Reject(f"not a reject: {_why(error)}", raw.decode("utf-8", "backslashreplace")))
     return rejects
 
 

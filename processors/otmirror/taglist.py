@@ -37,13 +37,15 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: the line (from 1, the header is line 1), the column, and what to do."""
+    """One mistake: the line (from 1, the header is line 1; 0 is the whole file), the column, and what to do."""
 
     line: int
     column: str | None
     message: str
 
     def __str__(self) -> str:
+        if not self.line:
+            return self.message
         column = f", column {self.column}" if self.column else ""
         return f"line {self.line}{column}: {self.message}"
 

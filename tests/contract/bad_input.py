@@ -18,29 +18,39 @@ from harness import Runner
 from otmirror.loopthread import LoopThread
 from otmirror.plant import Plant, PlantConfig
 
+OPCUA, MODBUS, VM, ICEBERG = "ReadOpcUaTags", "PollModbusReadOnly", "ToVictoriaMetrics", "WriteIceberg"
 USER = "operator"
-SECRET = "S3cret-hunter2"  # noqa: S105
+SECRET = "S3cret-hunter2"
 SECRETS = (SECRET, base64.b64encode(f"{USER}:{SECRET}".encode()).decode())
 """The password, and what an HTTP header makes of it."""
 
 T0 = 1_700_000_000_000_000  # 2023-11-14T22:13:20Z
 
 OPCUA_LIST = "tag,address\na/P,nsu=urn:otmirror:plant;s=Well1.P-PDG\na/T,nsu=urn:otmirror:plant;s=Well1.T-TPT\n"
+ROWS = 1000
+VALUES = {
+    "a/P": {1000.0 + row for row in range(ROWS)},
+    "a/T": {20 + row / 8 for row in range(ROWS)},
+    "a/row": set(range(ROWS)),
+    "b/row": set(range(ROWS)),
+}
+"""What the plant's sensors read; no cell is empty, and all fit a float32."""
+
 MODBUS_LIST = "tag,address,type\na/P,1:holding:0,float\na/row,1:holding:16,uint32\n"
 BASE: dict[str, dict[str, str | None]] = {
-    "ReadOpcUaTags": {
+    OPCUA: {
         "endpoint_url": "opc.tcp://127.0.0.1:1", "tag_list": OPCUA_LIST, "poll_interval": "200 ms",
         "security_policy": "Basic256Sha256", "pki_directory": "{folder}/pki", "username": USER, "password": SECRET,
         "reconnect_delay": "200 ms", "longest_reconnect_delay": "1 sec", "request_timeout": "20 sec",
     },
-    "PollModbusReadOnly": {
+    MODBUS: {
         "devices": "127.0.0.1:1", "tag_list": MODBUS_LIST, "poll_interval": "100 ms",
         "reconnect_delay": "200 ms", "longest_reconnect_delay": "1 sec",
     },
-    "ToVictoriaMetrics": {
+    VM: {
         "victoriametrics_url": "http://127.0.0.1:1", "username": USER, "password": SECRET, "retention": "100 years",
     },
-    "WriteIceberg": {"warehouse": "{folder}/warehouse", "s3_access_key": USER, "s3_secret_key": SECRET},
+    ICEBERG: {"warehouse": "{folder}/warehouse", "s3_access_key": USER, "s3_secret_key": SECRET},
 }  # fmt: skip
 """Properties without a mistake, one set a processor."""
 OPEN = {"security_policy": "None", "username": None, "password": None}
@@ -83,7 +93,7 @@ class Spoken:
 
     def call(self) -> Any:
         """Call source or sink once, as NiFi would."""
-        if self.name in ("ReadOpcUaTags", "PollModbusReadOnly"):
+        if self.name in (OPCUA, MODBUS):
             return self._heard(self.runner.create())
         return self.transform(line("a/P", 0, 1.5))
 
@@ -120,7 +130,14 @@ class Spoken:
 
     def _samples(self, result: Any) -> list[dict[str, Any]]:
         self._heard(result)
-        return [] if result is None else [json.loads(text) for text in result.getContents().splitlines()]
+        found = [] if result is None else [json.loads(text) for text in result.getContents().splitlines()]
+        assert all(sample["value"] in VALUES[sample["tag"]] for sample in found if sample["quality"] == "good")
+        assert all(sample["value"] is None for sample in found if sample["quality"] == "bad")
+        return found
+
+
+Speak = Callable[..., Spoken]
+"""Makes a processor of a name and the properties that differ from good ones."""
 
 
 def by_tag(samples: list[dict[str, Any]]) -> dict[str, list[tuple[str, int]]]:
@@ -143,15 +160,19 @@ def recovered(samples: list[dict[str, Any]]) -> bool:
 
 
 class Site:
-    """Plants in this process; `stop` ends them."""
+    """Plants in this process, of one well with known values; `stop` ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._recording = folder / "well.csv"
+        lines = (f"2018-02-06 18:{row // 60:02}:{row % 60:02},{1000 + row},{20 + row / 8}\n" for row in range(ROWS))
+        self._recording.write_text("timestamp,P-PDG,T-TPT\n" + "".join(lines))
         self._loop = LoopThread("site")
         self._running: list[Plant] = []
 
     def start(self, **config: Any) -> Plant:
         # 20 rows a second: every poll finds a new sample.
-        plant = Plant(PlantConfig(**{"opcua_port": None, "modbus_port": None, "speed": 20.0, **config}))
+        well = {"csv": (self._recording,), "opcua_port": None, "modbus_port": None, "speed": 20.0}
+        plant = Plant(PlantConfig(**(well | config)))
         self._loop.run(plant.start(), 60)
         self._running.append(plant)
         return plant

@@ -97,12 +97,12 @@ def test_every_cell_over_modbus_is_in_both_stores_exactly_once(replayed):
     for row in rows:
         answers.setdefault(row["ts"], {})[row["tag"].rpartition("/")[2]] = row
     points = by_tag((row for row in hot.to_pylist() if row["source"] == "modbus:plant"), "ts_ms")
-    seen = set()
+    sensors, seen = {sensor for sensor, _ in expected}, set()
     for ts, answer in answers.items():
         if answer["row"]["value"] == NO_MORE_ROWS:
             continue
         row_time = int(answer["row-time"]["value"])
-        for sensor in {sensor for sensor, _ in expected}:
+        for sensor in sensors:
             value, row = expected[sensor, row_time], answer[sensor]
             assert (sensor, row_time) not in seen, "a cell was stored twice"
             seen.add((sensor, row_time))

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_INITIALISING = ("Initializing runtime environment", "downloading third-party dependencies", "has not yet completed")
+_INITIALISING = (
+    "Initializing runtime environment",
+    "downloading third-party dependencies",
+    "has not yet completed",
+    "In the process of loading",
+)
 _UNLOADED = "Failed to parse or load Processor code"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from otmirror.errors import MistakesError
 
 CATALOG_TYPES = ("sqlite", "sql", "rest")
 DAY = 86400.0
 _NAME = re.compile(r"[A-Za-z0-9_]+")
+_PASSWORD = re.compile(r"(pass(word|wd)?|pwd|secret|token)=", re.IGNORECASE)
 _OWN = {
     "type": "Catalog Type",
     "uri": "Catalog URI",
@@ -108,7 +109,8 @@ def _place_problems(config: Config) -> list[str]:
 def _secret_problems(config: Config) -> list[str]:
     problems = []
     try:
-        if urlsplit(config.uri or "").password:
+        uri = urlsplit(config.uri or "")
+        if uri.password or _PASSWORD.search(unquote(uri.query)):
             problems.append("Catalog URI: holds a password; put user:password into Catalog Credential")
     except ValueError:
         problems.append("Catalog URI: is not a URI")

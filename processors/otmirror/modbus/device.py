@@ -110,7 +110,7 @@ class Device:
                 self._tell_codes(unit)
         self._polled.set()
         self._polled.clear()
-        if self._troubled() and (self._recovery is None or self._recovery.done()):
+        if self.troubled() and (self._recovery is None or self._recovery.done()):
             self._recovery = asyncio.create_task(self._recover())
         return readings
 
@@ -159,7 +159,9 @@ class Device:
             self._give_up(str(error))
             return STATUS["BadNoCommunication"], None
         except NoAnswerError:
-            self._demote(unit, STATUS["BadTimeout"], "does not answer")
+            limit = f"{self._config.timeout:g} s"
+            advice = "check its number in the tag list, or raise Request Timeout"
+            self._demote(unit, STATUS["BadTimeout"], f"does not answer within {limit}: {advice}")
             self._unanswered += 1
             if self._unanswered >= STALE_AFTER:
                 self._unanswered = 0
@@ -277,14 +279,19 @@ class Device:
         self._retry_at = self._clock.monotonic() + self._backoff.failed(self._clock.monotonic())
         for unit in self.units:
             unit.fault = None
-        self._notices.say("error", self._key(), f"{self.label} cannot be reached ({why}): its tags are bad")
+        self._notices.say(
+            "error", self._key(),
+            f"{self.label} cannot be reached ({why}): its tags are bad; check Devices and the network. It is tried"
+            " again by itself",
+        )  # fmt: skip
 
-    def _troubled(self) -> bool:
+    def troubled(self) -> bool:
+        """Return whether the device or a unit of it is left alone for now because it did not answer."""
         return self._retry_at is not None or any(unit.fault is not None for unit in self.units)
 
     async def _recover(self) -> None:
         """Find out, after growing delays, whether what does not answer answers again."""
-        while self._troubled():
+        while self.troubled():
             if self._retry_at is not None:
                 await self._sleep_until(self._retry_at)
                 await self._reconnect()

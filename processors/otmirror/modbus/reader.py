@@ -51,6 +51,7 @@ class ModbusReader:
         self._sequence = Sequence(self._clock)
         self.overruns = 0
         """Polls of a device that were left out because the one before was not over."""
+        self._late: set[str] = set()
         self._running: dict[str, asyncio.Task[Readings]] = {}
         self._reading, self._closing = threading.Lock(), threading.Event()
         self.devices = {
@@ -137,11 +138,7 @@ class ModbusReader:
             wanted = device.intervals.intersection(due)
             if wanted and name in self._running:
                 self.overruns += 1
-                self._notices.say(
-                    "warn", f"{name} overrun",
-                    f"{device.label} is still being read when its next cycle is due, which is left out: raise the"
-                    " poll interval or lower the request timeout",
-                )  # fmt: skip
+                self._late.add(name)
             elif wanted:
                 self._running[name] = asyncio.create_task(self._poll(device, wanted))
         if self._running:
@@ -160,7 +157,19 @@ class ModbusReader:
     async def _collect(self) -> list[Readings]:
         """Return what is complete."""
         done = [name for name, task in self._running.items() if task.done()]
+        for name in self._late.intersection(done):
+            self._late.remove(name)
+            self._tell_overrun(self.devices[name])
         return [self._running.pop(name).result() for name in done]
+
+    def _tell_overrun(self, device: Device) -> None:
+        if device.troubled():
+            return  # waiting for what does not answer took the time, and that is told already
+        self._notices.say(
+            "warn", f"{device.label} overrun",
+            f"{device.label} is still being read when its next cycle is due, which is left out: raise the poll"
+            " interval, or read fewer tags of it",
+        )  # fmt: skip
 
     async def _shut(self) -> None:
         for task in self._running.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import re
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Client:
         self._url = config.url.rstrip("/")
         self._timeout = (min(10.0, config.timeout), config.timeout)
         self._encoding, self._compress = _compressor(config.compression)
-        self._secrets = [secret for secret in (config.password, config.token) if secret]
+        basic = base64.b64encode(f"{config.username}:{config.password}".encode()).decode()
+        self._secrets = [secret for secret in (config.password, config.token, basic) if secret]
         self._session = requests.Session()
         # Proxies and .netrc from the environment would send samples or credentials where no property says.
         self._session.trust_env = False
@@ -117,10 +119,15 @@ class Client:
         advice = _ADVICE.get(status, "look into the server's log" if status >= 500 else "check VictoriaMetrics URL")
         return f"{where}: {advice}{'' if status in (401, 403) else self._said(answer)}"
 
-    def _said(self, answer: Answer) -> str:
-        text = " ".join(answer.text.split())[:200]
+    def quote(self, answer: Answer) -> str:
+        """Return the start of an answer's text in one line; proxies repeat credentials, which are masked."""
+        text = " ".join(answer.text.split())
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        return text[:200]
+
+    def _said(self, answer: Answer) -> str:
+        text = self.quote(answer)
         return f' (it says: "{text}")' if text else ""
 
     def _ask(self, path: str, request: Callable[[str], requests.Response]) -> Answer:

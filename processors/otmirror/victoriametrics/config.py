@@ -65,6 +65,8 @@ class Config:
 def _url_problems(url: str) -> list[str]:
     if "@" in url:
         return ["VictoriaMetrics URL: holds credentials; use the properties Username and Password"]
+    if "?" in url or "#" in url:
+        return ["VictoriaMetrics URL: has a query or fragment; give the base URL, such as http://host:8428"]
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -72,8 +74,6 @@ def _url_problems(url: str) -> list[str]:
         return [f"VictoriaMetrics URL: {url!r} is not a URL: {error}"]
     if parts.scheme not in ("http", "https") or not host:
         return [f"VictoriaMetrics URL: {url!r} is not of the form http://host:8428"]
-    if parts.query or parts.fragment:
-        return ["VictoriaMetrics URL: has a query or fragment; give the base URL, such as http://host:8428"]
     if parts.path.rstrip("/").endswith("/api/v1/import"):
         return ["VictoriaMetrics URL: leave out /api/v1/import, give the base URL, such as http://host:8428"]
     return []

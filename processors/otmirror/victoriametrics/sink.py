@@ -101,7 +101,7 @@ class VictoriaMetricsSink:
             elif len(part[0].rows) > 1:
                 waiting += [[half] for half in part[0].halves()[::-1]]
             else:
-                reason = f"VictoriaMetrics answered {answer.status}: {' '.join(answer.text.split())[:200]}"
+                reason = f"VictoriaMetrics answered {answer.status}: {self._client.quote(answer)}"
                 refused[part[0].rows[0]] = reason
         return refused
 

@@ -86,7 +86,19 @@ def test_a_silent_device_delays_no_other(device, make_reader):
     assert max(b - a for a, b in itertools.pairwise(times)) < 200_000 + 500_000
     assert dead == {f"d{u}" for u in range(1, 6)}
     assert reader.overruns > 0
-    assert said(reader, "dead", "still being read")
+    notices = reader.notices()
+    assert len(notices) == 5, "one a unit, and none about the poll that waited for them"
+    assert all("does not answer" in notice.message for notice in notices)
+
+
+def test_a_device_too_slow_for_its_interval_is_told(device, make_reader):
+    device.behave(unit=1, late=150)
+    reader = make_reader("a,1:holding:0,int16\nb,1:holding:10,int16\n", interval_ms=100)
+    for _ in range(3):
+        assert all_good(by_tag(next_batch(reader)))
+    [notice] = said(reader, "")
+    assert "is still being read when its next cycle is due" in notice.message
+    assert reader.overruns > 0
 
 
 def test_an_illegal_address_among_good_ones(device, make_reader):

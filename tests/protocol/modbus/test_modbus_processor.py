@@ -65,7 +65,7 @@ def test_a_device_that_is_off_gives_bad_samples_and_one_bulletin(device):
     [
         ({"devices": "a=h, i:0"}, ["'i:0' is not host:port"]),
         ({"tag_list": None}, ["Tag List File, Tag List: set exactly one of the two"]),
-        ({"tag_list_file": "/nowhere/tags.csv", "tag_list": None}, ["/nowhere/tags.csv line 0: cannot be read"]),
+        ({"tag_list_file": "/nowhere/tags.csv", "tag_list": None}, ["/nowhere/tags.csv cannot be read"]),
         ({"tag_list": " \n"}, ["set exactly one of the two"]),
         ({"tag_list": LIST + "p,1:coil:1,\n"}, ["line 4, column tag: 'p' is already declared in line 2"]),
         (

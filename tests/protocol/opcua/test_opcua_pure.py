@@ -121,7 +121,7 @@ def test_mistakes_of_settings_and_tag_list_come_at_once(tmp_path: Path) -> None:
     for arguments, hint in (
         ((None, None), "set exactly one of the properties Tag List File and Tag List"),
         (("x", "y"), "set exactly one"),
-        ((str(missing), None), f"{missing} line 0: cannot be read: No such file"),
+        ((str(missing), None), f"{missing} cannot be read: No such file"),
     ):
         with pytest.raises(OpcUaConfigError) as caught:
             build(*arguments, endpoint="opc.tcp://plc")
