@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/ready: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12 with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12 with venv: on Debian 12 'apt-get install python3-venv'; where the system's Python is newer 'uv python install 3.12', then make PYTHON=<its path>"; exit 1; }
 	@echo "creating the virtual environment in $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[command,test]'

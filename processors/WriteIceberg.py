@@ -93,7 +93,9 @@ class WriteIceberg(FlowFileTransform):
     CATALOG_URI = PropertyDescriptor(
         name="Catalog URI",
         description="rest: the catalog's URL. sql: an SQLAlchemy URI such as postgresql+psycopg2://host/database, "
-        "without a password; its driver has to be installed beside the processor.",
+        "without a password; its driver has to be installed beside the processor. A connection is waited for 10 "
+        "seconds; how long for an answer says the URI, with psycopg2 for example "
+        "?tcp_user_timeout=60000&options=-c%20statement_timeout%3D60000, with pymysql ?read_timeout=60.",
         dependencies=[PropertyDependency(CATALOG_TYPE, "sql", "rest")],
     )
     WAREHOUSE = PropertyDescriptor(
@@ -169,7 +171,8 @@ class WriteIceberg(FlowFileTransform):
         description="Snapshots older than this are expired, at most once an hour; no data is lost. A batch that comes "
         "again after its snapshot has expired is no longer recognised and is stored twice. A commit takes about "
         "0.2 ms longer for every snapshot kept: with a commit a minute 7 days are fine, with one every 10 seconds "
-        "keep it at 1 day. At least 1 hour; 0 sec: never expire.",
+        "keep it at 1 day. At least 1 hour; 0 sec: never expire. The small manifest-list files of expired snapshots "
+        "stay in the warehouse.",
         required=True,
         default_value="1 day",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],

@@ -195,9 +195,13 @@ class Holder(Generic[C]):
 
     def reset(self) -> None:
         """End the object; the next `get` builds a new one."""
+        self.notices.clear(_FAULT)
+        self.drop()
+
+    def drop(self) -> None:
+        """End the object as `reset` does, but remember which fault was told."""
         with self._lock:
             held, self._held = self._held, None
-        self.notices.clear(_FAULT)
         if held is not None:
             self._close(held)
 
@@ -220,19 +224,25 @@ def source_holder(make: Callable[[Any], Source]) -> Holder[Source]:
 def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
     """Do one `create`: read a batch and turn it into a FlowFile. Never raises; yields when there is a fault."""
     source: Source | None = None
+    output: Output | None = None
     try:
         source = holder.get(context)
-        table = source.read()
+        output = _written(source.read())
         holder.notices.clear(_FAULT)
-    except Exception as error:
-        odd = "" if isinstance(error, MirrorError) else f"unexpected {type(error).__name__} while reading: "
-        holder.notices.say("error", _FAULT, f"{odd}{error}")
+    except MirrorError as error:
+        holder.notices.say("error", _FAULT, str(error))
         rest(context)
-        return None
-    finally:
-        report(holder.notices.take(), logger)
-        if source is not None:
-            report(source.notices(), logger)
+    except Exception as error:
+        holder.notices.say("error", _FAULT, f"unexpected {type(error).__name__} while reading: {error}")
+        # What was read counts as emitted in this source; a new one emits every tag again.
+        with contextlib.suppress(Exception):
+            holder.drop()
+        rest(context)
+    tell(logger, holder.notices, source)
+    return output
+
+
+def _written(table: pa.Table | None) -> Output | None:
     if table is None or table.num_rows == 0:
         return None
     content = samples.encode(table)
@@ -250,6 +260,9 @@ class Sink(Protocol):
 
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
+
+    def hide(self, text: str) -> str:
+        """Return `text` with the sink's secrets masked."""
 
 
 def sink_holder(make: Callable[[Any], Sink]) -> Holder[Sink]:
@@ -273,27 +286,38 @@ def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, want
         output = Output("retry", {"otmirror.error": str(error)}, None)
     except Exception as error:
         message = f"unexpected {type(error).__name__} while storing: {error}"
-        logger.error(message)
+        message = sink.hide(message) if sink is not None else message
+        report([Notice("error", message)], logger)
         output = Output("failure", {"otmirror.error": message}, None)
-    finally:
-        report(holder.notices.take(), logger)
-        if sink is not None:
-            report(sink.notices(), logger)
+    tell(logger, holder.notices, sink)
     if output.relationship == "retry":
         rest(context)
     return output
 
 
+def tell(logger: Any, notices: Notices, part: Source | Sink | None) -> None:
+    """Report what a processor and its source or sink have to say. Never raises."""
+    report(notices.take(), logger)
+    if part is not None:
+        with contextlib.suppress(Exception):
+            report(part.notices(), logger)
+
+
 def report(notices: Iterable[Notice], logger: Any) -> None:
-    """Pass notices to NiFi's logger, which makes bulletins of warnings and errors."""
+    """Pass notices to NiFi's logger, which makes bulletins of warnings and errors.
+
+    Never raises: a logger that cannot be reached must not cost the batch at hand.
+    """
     for notice in notices:
-        getattr(logger, notice.level)(notice.message)
+        with contextlib.suppress(Exception):
+            getattr(logger, notice.level)(notice.message)
 
 
 def rest(context: Any) -> None:
-    """Ask NiFi not to call again at once; runtimes without that call are left alone."""
-    if hasattr(context, "yield_resources"):
-        context.yield_resources()
+    """Ask NiFi not to call again at once; runtimes without that call are left alone. Never raises."""
+    with contextlib.suppress(Exception):
+        if hasattr(context, "yield_resources"):
+            context.yield_resources()
 
 
 def content_of(flowfile: Any) -> bytes:

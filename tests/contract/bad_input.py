@@ -33,6 +33,7 @@ VALUES = {
     "a/T": {20 + row / 8 for row in range(ROWS)},
     "a/row": set(range(ROWS)),
     "b/row": set(range(ROWS)),
+    "a/set": {0.0},
 }
 """What the plant's sensors read; no cell is empty, and all fit a float32."""
 

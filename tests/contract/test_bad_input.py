@@ -273,12 +273,12 @@ def test_a_modbus_unit_that_does_not_answer(plant: Plant, speak: Speak, timeout:
 def test_an_illegal_address_among_good_ones(plant: Plant, speak: Speak) -> None:
     assert plant.modbus_address
     host, port = plant.modbus_address
-    # The plant's registers end at 21; 22 would be read together with them.
-    extra = "a/bad,1:holding:22,uint16\na/T,1:holding:2,float\n"
+    # Nothing is at 31, right behind the setpoint: one request would read both.
+    extra = "a/set,1:holding:30,uint16\na/bad,1:holding:31,uint16\na/T,1:holding:2,float\n"
     source = speak(MODBUS, devices=f"{host}:{port}", tag_list=MODBUS_LIST + extra)
-    found = by_tag(source.read(cycles(4, "a/P", "a/row", "a/T", "a/bad")))
-    assert set(found["a/row"]) == {GOOD}
-    assert set(found["a/P"]) | set(found["a/T"]) <= {GOOD}
-    assert {quality for quality, _ in found["a/bad"]} == {"bad"}
+    found = by_tag(source.read(cycles(4, "a/P", "a/row", "a/T", "a/set", "a/bad")))
+    assert {quality for tag in ("a/P", "a/row", "a/T", "a/set") for quality in found[tag]} == {GOOD}
+    assert set(found["a/bad"]) == {UNKNOWN}
+    assert len({len(samples) for samples in found.values()}) == 1, "a sample of each tag a cycle"
     [message] = source.told()
     assert f"device {host}:{port}: unit 1 calls the address of 1 tag(s) illegal: a/bad; correct" in message

@@ -113,5 +113,5 @@ def test_every_cell_over_modbus_is_in_both_stores_exactly_once(replayed):
                 assert (row["value"], row["quality"], row["status"]) == (float32(value), "good", 0)
                 (point,) = points[sensor, ts // 1000]
                 assert math.isclose(point["value"], float32(value), rel_tol=1e-11)
-    assert len(expected) == 14386 * 8
+    assert len(expected) == 14385 * 8
     assert seen == set(expected)

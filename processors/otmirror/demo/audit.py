@@ -49,7 +49,10 @@ _HOT_REPEATED = "select count(*) - count(distinct (tag, source, ts_ms)) from hot
 
 @dataclass(frozen=True)
 class SourceAudit:
-    """One source's figures. `emitted` is what NiFi's provenance says left the processor; None when not asked.
+    """One source's figures.
+
+    `emitted` is how many samples left the processor, by NiFi's provenance, and `declared` how many tags its list has;
+    None when not asked.
 
     A reader that starts numbers its first sample with its start time in µs (otmirror.sequence): a jump to a number
     later than the read time of the sample before it begins a new run (`restarts`); any other jump is `missing`
@@ -67,6 +70,7 @@ class SourceAudit:
     numeric: int
     hot_missing: int
     emitted: int | None = None
+    declared: int | None = None
 
     @property
     def hot_found(self) -> int:
@@ -78,6 +82,13 @@ class SourceAudit:
         """Samples that left the processor and are not in both stores."""
         cold = max(self.missing, (self.emitted - self.stored + self.duplicated) if self.emitted is not None else 0)
         return cold + self.hot_missing
+
+    @property
+    def complete(self) -> bool:
+        """Whether every declared tag was seen, some samples are good, and the stores agree with what left the source."""
+        told = self.emitted is None or self.emitted == self.stored - self.duplicated
+        seen = self.declared is None or self.declared == self.tags
+        return told and seen and self.stored > self.bad and self.lost == 0 and self.duplicated == 0
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,16 @@ class Audit:
     @property
     def complete(self) -> bool:
         """Whether something was mirrored and both stores hold all of it, once, with the same values."""
-        wrong = self.lost + self.duplicated + self.hot_unknown + self.hot_different
-        return bool(self.sources) and all(source.stored for source in self.sources) and wrong == 0
+        wrong = self.duplicated + self.hot_unknown + self.hot_different
+        return bool(self.sources) and all(source.complete for source in self.sources) and wrong == 0
 
 
 def audit(
-    iceberg: pa.Table | None, hot: pa.Table, rejected: int = 0, emitted: Mapping[str, int] | None = None
+    iceberg: pa.Table | None,
+    hot: pa.Table,
+    rejected: int = 0,
+    emitted: Mapping[str, int] | None = None,
+    declared: Mapping[str, int] | None = None,
 ) -> Audit:
     """Compare the stores sample by sample.
 
@@ -116,20 +131,20 @@ def audit(
         iceberg: rows of ot.samples, times in µs (`Lakehouse.samples`); None when there is no table.
         hot: all of ot_value (`stores.victoriametrics`).
         rejected: number of rows in ot.rejects.
-        emitted: samples by source that left the source processors; sources in it that stored nothing are listed.
+        emitted: samples by source that left the source processors.
+        declared: tags by source that should have been seen. A source in either that stored nothing is listed.
     """
     with duckdb.connect() as database:
         database.register("iceberg", SCHEMA.empty_table() if iceberg is None else iceberg)
         database.register("hot", hot)
         database.execute(_VIEWS)
         rows = database.sql(_PER_SOURCE).to_arrow_table().to_pylist()
-        faults = [
-            int(database.execute(query).fetchall()[0][0]) for query in (_HOT_UNKNOWN, _HOT_DIFFERENT, _HOT_REPEATED)
-        ]
-    left = emitted or {}
-    sources = [SourceAudit(**row, emitted=None if emitted is None else left.get(row["source"], 0)) for row in rows]
+        queries = (_HOT_UNKNOWN, _HOT_DIFFERENT, _HOT_REPEATED)
+        unknown, different, repeated = (int(database.execute(query).fetchall()[0][0]) for query in queries)
     nothing = dict.fromkeys((column.name for column in fields(SourceAudit)), 0)
-    for name in sorted(set(left) - {source.source for source in sources}):
-        sources.append(SourceAudit(**{**nothing, "source": name, "emitted": left[name]}))  # type: ignore[arg-type]
-    unknown, different, repeated = faults
-    return Audit(sources, unknown, different, repeated, rejected)
+    absent = (set(emitted or ()) | set(declared or ())) - {row["source"] for row in rows}
+    rows += [{**nothing, "source": name} for name in sorted(absent)]
+    for row in rows:
+        row["emitted"] = None if emitted is None else emitted.get(row["source"], 0)
+        row["declared"] = None if declared is None else declared.get(row["source"], 0)
+    return Audit([SourceAudit(**row) for row in rows], unknown, different, repeated, rejected)

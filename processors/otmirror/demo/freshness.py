@@ -32,8 +32,9 @@ class HotFreshness:
         self._thread = threading.Thread(target=self._watch, name="freshness", daemon=True)
 
     def start(self) -> None:
-        """Begin asking in the background."""
-        self._thread.start()
+        """Begin asking in the background. May be called more than once."""
+        if not self._thread.is_alive() and not self._stop.is_set():
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop asking."""
@@ -57,15 +58,16 @@ class HotFreshness:
             first = False
 
 
-def cold_ages(rows: pa.Table, commits: Mapping[str, int]) -> list[float]:
+def cold_ages(rows: pa.Table, commits: Mapping[str, int], since: int = 0) -> list[float]:
     """Return each row's age in seconds at the moment its snapshot was committed.
 
     Args:
         rows: ot.samples with `ts` in µs and `batch`.
         commits: batch id -> ms since 1970.
+        since: µs since 1970; older rows do not count.
     """
     pairs = zip(rows.column("ts").to_pylist(), rows.column("batch").to_pylist(), strict=True)
-    return [commits[batch] / 1e3 - ts / 1e6 for ts, batch in pairs if batch in commits]
+    return [commits[batch] / 1e3 - ts / 1e6 for ts, batch in pairs if batch in commits and ts >= since]
 
 
 def percentile(values: list[float], share: float) -> float | None:

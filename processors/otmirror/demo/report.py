@@ -52,7 +52,7 @@ def write(path: Path, run: Run, cold: pa.Table | None, hot: pa.Table, tags: int 
         f"<p class='note'>{run.started:%Y-%m-%d %H:%M:%S} UTC, read back from both stores after the run.</p>",
         f"<p class='{'ok' if run.audit.complete else 'bad'}'><b>{verdict(run.audit)}</b></p>",
         _table(*source_rows(run.audit)),
-        "<h2>Freshness: source timestamp to queryable</h2>",
+        "<h2>Freshness: source timestamp to queryable, after the first seconds of the start</h2>",
         _table(("store", *(name for name, _ in run.hot_ages)), _ages(run)),
         "<h2>Some tags, from both stores</h2>",
         _plots(cold, hot, tags),

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from otmirror import taglist
 from otmirror.demo import report, stores
 from otmirror.demo.audit import audit
 from otmirror.demo.freshness import HotFreshness, cold_ages, percentile
 from otmirror.demo.stack import Stack
 from otmirror.embedded.processes import memory_mb
 
+WARM_UP = 10.0
+"""Seconds at the start of a run that do not count for freshness: processes start and connect."""
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 
@@ -36,9 +39,10 @@ def record(
     freshness = HotFreshness(stack.victoriametrics.url)
     started = datetime.datetime.now(datetime.timezone.utc)
     stack.run()
-    freshness.start()
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    begun = time.monotonic()
+    while (left := begun + seconds - time.monotonic()) > 0:
+        if seconds - left > WARM_UP:
+            freshness.start()
         watch(left)
         time.sleep(min(0.5, left))
     freshness.stop()
@@ -54,11 +58,12 @@ def _reckon(
 ) -> report.Run:
     cold, hot = stack.lakehouse.samples(), stores.victoriametrics(stack.victoriametrics.url)
     rejects = stack.lakehouse.rejects()
-    ages = cold_ages(cold, stack.lakehouse.commits()) if cold is not None else []
+    warm = int((started.timestamp() + WARM_UP) * 1e6)
+    ages = cold_ages(cold, stack.lakehouse.commits(), warm) if cold is not None else []
     return report.Run(
         started=started,
         seconds=seconds,
-        audit=audit(cold, hot, rejects.num_rows if rejects is not None else 0, emitted(stack)),
+        audit=audit(cold, hot, rejects.num_rows if rejects is not None else 0, emitted(stack), declared(stack)),
         hot_ages=[(name, percentile(hot_ages, share)) for name, share in PERCENTILES],
         cold_ages=[(name, percentile(ages, share)) for name, share in PERCENTILES],
         memory_mb=memory,
@@ -68,11 +73,20 @@ def _reckon(
 def emitted(stack: Stack) -> dict[str, int]:
     """Return the samples that left each source, summed from the CREATE events in NiFi's provenance."""
     totals: dict[str, int] = {}
-    for source in stack.sources():
-        for event in stack.api.provenance_query({"ProcessorID": source.id, "EventType": "CREATE"}, limit=100_000):
+    for processor in stack.sources():
+        for event in stack.api.created(stack.group, processor.name):
             name = event.attributes["otmirror.source"]
             totals[name] = totals.get(name, 0) + int(event.attributes["otmirror.samples"])
     return totals
+
+
+def declared(stack: Stack) -> dict[str, int]:
+    """Return how many tags each source's tag list declares."""
+    values = stack.api.parameters(stack.group)
+    return {
+        str(values[f"{protocol}.source"]): len(taglist.load(str(values[f"{protocol}.tags"])))
+        for protocol in ("opcua", "modbus")
+    }
 
 
 def _memory(stack: Stack) -> dict[str, float]:

@@ -10,18 +10,24 @@ from typing import Any
 
 import requests
 from pyiceberg import exceptions
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.table import Table
 from requests.adapters import HTTPAdapter
-from sqlalchemy.engine import make_url
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from otmirror import netfault
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.durable import DurableFileIO, make_folder
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
+_CONNECT_TIMEOUT = ("psycopg2", "psycopg", "pymysql", "mysqldb")
+"""Database drivers that take `connect_timeout` (seconds) from their URI."""
 
 TEMPORARY = (
     OSError,  # requests' and pyarrow's errors among them
@@ -51,6 +57,26 @@ class _RestCatalog(RestCatalog):
         super()._config_headers(session)
 
 
+class _SqlCatalog(SqlCatalog):
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        try:
+            return super()._convert_orm_to_iceberg(orm_table)
+        except Exception as error:
+            if isinstance(error, TEMPORARY) and not isinstance(error, FileNotFoundError):
+                raise
+            raise UnavailableError(
+                f"table {orm_table.table_namespace}.{orm_table.table_name}: its metadata file "
+                f"{orm_table.metadata_location} is missing or damaged; restore it from a backup"
+            ) from None
+
+
+class _SqliteCatalog(_SqlCatalog):
+    def _init_catalog(self) -> None:
+        # By default SQLite may lose its last commit with the power: nothing syncs the journal's removal.
+        event.listen(self.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = EXTRA"))
+        super()._init_catalog()
+
+
 def open_catalog(config: Config) -> Catalog:
     """Open the catalog; a sqlite one is made when there is none.
 
@@ -64,14 +90,15 @@ def open_catalog(config: Config) -> Catalog:
         properties = _properties(config)
         if config.catalog_type == "rest":
             return _RestCatalog(config.catalog_name, **properties)
-        return load_catalog(config.catalog_name, type="sql", **properties)
+        kind = _SqliteCatalog if config.catalog_type == "sqlite" else _SqlCatalog
+        return kind(config.catalog_name, **properties)
     except TEMPORARY as error:
         raise UnavailableError(explain(error, config)) from None
     except MirrorError:
         raise
     except Exception as error:
         where = config.uri or config.warehouse
-        raise ConfigError(f"the catalog at {where} cannot be opened: {_hidden(str(error), config)}") from None
+        raise ConfigError(f"the catalog at {where} cannot be opened: {hidden(str(error), config)}") from None
 
 
 def _properties(config: Config) -> dict[str, str]:
@@ -87,28 +114,38 @@ def _properties(config: Config) -> dict[str, str]:
         "s3.access-key-id": config.s3_access_key,
         "s3.secret-access-key": config.s3_secret_key,
     }
+    if config.folder and config.catalog_type != "rest":
+        given["py-io-impl"] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
     return properties | {name: value for name, value in given.items() if value}
 
 
 def _uri(config: Config) -> str:
     if config.catalog_type == "sqlite":
         return f"sqlite:///{config.folder}/catalog.db?timeout=30"
-    if config.catalog_type == "sql" and config.credential:
-        user, password = config.credential.split(":", 1)
-        url = make_url(str(config.uri)).set(username=user, password=password)
-        return url.render_as_string(hide_password=False)
+    if config.catalog_type == "sql":
+        return _database(config).render_as_string(hide_password=False)
     return str(config.uri)
 
 
+def _database(config: Config) -> URL:
+    url = make_url(str(config.uri))
+    if config.credential:
+        user, password = config.credential.split(":", 1)
+        url = url.set(username=user, password=password)
+    if url.get_driver_name() in _CONNECT_TIMEOUT and "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": f"{TIMEOUT[0]:g}"})
+    return url
+
+
 def _writable(folder: str) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(folder))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
 
 
 def explain(error: BaseException, config: Config) -> str:
     """Say in one sentence what went wrong and where, without any secret."""
-    return _hidden(_explain(error, config), config)
+    return hidden(_explain(error, config), config)
 
 
 def _explain(error: BaseException, config: Config) -> str:
@@ -153,7 +190,8 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _hidden(text: str, config: Config) -> str:
+def hidden(text: str, config: Config) -> str:
+    """Return `text` in one line, cut to 600 characters, with all secrets masked."""
     for secret in config.secrets:
         text = text.replace(secret, "***")
     return " ".join(text.split())[:600]

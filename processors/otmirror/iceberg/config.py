@@ -13,6 +13,7 @@ CATALOG_TYPES = ("sqlite", "sql", "rest")
 DAY = 86400.0
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _PASSWORD = re.compile(r"(pass(word|wd)?|pwd|secret|token)=", re.IGNORECASE)
+_SECRET = re.compile("secret|token|password|key|auth|credential", re.IGNORECASE)
 _OWN = {
     "type": "Catalog Type",
     "uri": "Catalog URI",
@@ -77,10 +78,12 @@ class Config:
 
     @property
     def secrets(self) -> list[str]:
-        """What must never be shown."""
+        """What must never be shown, the longest first: one may be part of another."""
         parts = (self.credential or "").split(":", 1)
-        more = (value for name, value in self.more.items() if re.search("secret|token|password|key|auth", name))
-        return [s for s in (self.credential, *parts[1:], self.token, self.s3_secret_key, *more) if s]
+        more = [value for name, value in self.more.items() if _SECRET.search(name)]
+        more += [value.split()[-1] for value in more if value.strip()]  # without its "Bearer"
+        found = {s for s in (self.credential, *parts[1:], self.token, self.s3_secret_key, *more) if s}
+        return sorted(found, key=len, reverse=True)
 
 
 def _place_problems(config: Config) -> list[str]:

@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from otmirror import samples
 from otmirror.clock import Clock
 from otmirror.errors import ConfigError, MirrorError
-from otmirror.iceberg.catalog import TEMPORARY, explain, open_catalog
+from otmirror.iceberg.catalog import TEMPORARY, explain, hidden, open_catalog
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.schema import REJECTS, SAMPLES, Layout, reject_rows, sample_rows
 from otmirror.iceberg.writer import Commit, MismatchError, TableWriter
@@ -22,6 +22,9 @@ EXPIRE_EVERY = 3600.0
 """Seconds between two clean-ups of a table's snapshots."""
 EXPIRE_FIRST = 600.0
 """Seconds before the first: what waited while this process was down has come again by then, and is recognised."""
+CLOSE_WAIT = 5.0
+"""Seconds to wait for a batch that is being stored; it may hang for as long as the catalog's driver lets it."""
+TELL_DUPLICATES_EVERY = 600.0
 
 ATTRIBUTES = ("otmirror.content", "otmirror.rejected.by", "otmirror.error")
 """The FlowFile attributes `write` looks at."""
@@ -37,16 +40,26 @@ class IcebergSink:
         self._writers: dict[str, TableWriter] = {}
         self._catalog: Catalog | None = None
         self._next_expiry: dict[str, float] = {}
+        self._failing_since: float | None = None
+        self._no_expiry_before = float("-inf")
+        self._duplicates, self._tell_duplicates = 0, float("-inf")
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the catalog; the next batch opens it again."""
-        with self._lock:
-            self._drop()
+        """Let go of the catalog; the next batch opens it again. A batch being stored is waited for a short time."""
+        if self._lock.acquire(timeout=CLOSE_WAIT):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
         return self._notices.take()
+
+    def hide(self, text: str) -> str:
+        """Return `text` with the secrets masked."""
+        return hidden(text, self._config)
 
     def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
         """Store one FlowFile of samples, or of rejects when attribute `otmirror.content` says so.
@@ -63,6 +76,9 @@ class IcebergSink:
             except Exception:
                 self._drop()
                 raise
+            self._recovered()
+            if "otmirror.iceberg.duplicate" in told:
+                self._count_duplicate(told)
             self._notices.clear("unavailable", "the Iceberg catalog and warehouse take batches again")
         if "otmirror.error" in attributes:
             told["otmirror.error"] = ""
@@ -75,9 +91,35 @@ class IcebergSink:
         if isinstance(error, MismatchError):
             self._notices.say("error", "mismatch", message)
             return Output("failure", told, None)
+        if self._failing_since is None:
+            self._failing_since = self._clock.monotonic()
         level = "error" if isinstance(error, ConfigError) else "warn"
         self._notices.say(level, "unavailable", message)
         return Output("retry", told, None)
+
+    def _recovered(self) -> None:
+        """After an outage, keep the snapshots for as long again.
+
+        One of them may hold a batch whose commit was not answered; it has to be recognised when it comes again.
+        """
+        if self._failing_since is not None:
+            now = self._clock.monotonic()
+            wait = max(EXPIRE_FIRST, now - self._failing_since)
+            self._no_expiry_before = max(self._no_expiry_before, now + wait)
+            self._failing_since = None
+
+    def _count_duplicate(self, told: Mapping[str, str]) -> None:
+        self._duplicates += 1
+        now = self._clock.monotonic()
+        if now < self._tell_duplicates:
+            return
+        self._tell_duplicates = now + TELL_DUPLICATES_EVERY
+        table, batch = told["otmirror.iceberg.table"], told["otmirror.batch"]
+        self._notices.say(
+            "info", "duplicates",
+            f"batches that were stored already and so were not stored again, since the start: {self._duplicates}; "
+            f"the last is {batch} in table {table}",
+        )  # fmt: skip
 
     def _store(self, content: bytes, batch: str, attributes: Mapping[str, str]) -> dict[str, str]:
         config, told = self._config, {"otmirror.batch": batch}
@@ -113,7 +155,8 @@ class IcebergSink:
     def _expire(self, writer: TableWriter) -> None:
         """Expire old snapshots now and then; what goes wrong with it is told and costs no batch."""
         keep, now = self._config.snapshot_retention, self._clock.monotonic()
-        if not keep or now < self._next_expiry.setdefault(writer.name, now + EXPIRE_FIRST):
+        due = max(self._next_expiry.setdefault(writer.name, now + EXPIRE_FIRST), self._no_expiry_before)
+        if not keep or self._failing_since is not None or now < due:
             return
         self._next_expiry[writer.name] = now + EXPIRE_EVERY
         try:

@@ -28,36 +28,43 @@ class Acceptance:
         self._retention = retention
         self._next = float("-inf")
         self._before: dict[str, int] | None = None
+        self._problem: str | None = None
 
     def begin(self) -> None:
         """Take the counters as they are before the first samples are sent; not every time."""
-        if self._before is None:
-            try:
-                metrics = self._client.metrics()
-            except UnavailableError:
-                return
+        self._problem = None
+        if self._before is None and (metrics := self._ask()):
             self._before = metrics.dropped
-            self._next = self._monotonic() + EVERY
             self._compare_flags(metrics)
 
     def look(self) -> None:
         """Look, unless the last look was less than `EVERY` ago. Call it after samples were accepted."""
-        if self._monotonic() < self._next:
-            return
-        self._next = self._monotonic() + EVERY
-        try:
-            metrics = self._client.metrics()
-        except UnavailableError as error:
+        if metrics := self._ask():
+            self._notices.clear("metrics")
+            if self._before is None:
+                self._compare_flags(metrics)
+            else:
+                self._compare_counters(self._before, metrics.dropped)
+            self._before = metrics.dropped
+        if self._problem:
+            # Only here: where the samples are not accepted either, that is what the operator has to hear.
             self._notices.say(
                 "warn", "metrics",
-                f"{error}; samples the server drops silently will not be noticed. "
+                f"{self._problem}; samples the server drops silently will not be noticed. "
                 "Let this client read /metrics, or set Check Acceptance to false",
             )  # fmt: skip
-            return
-        self._notices.clear("metrics")
-        if self._before is not None:
-            self._compare_counters(self._before, metrics.dropped)
-        self._before = metrics.dropped
+
+    def _ask(self) -> ServerMetrics | None:
+        """Read the metrics; None when it is too early, or when they cannot be read."""
+        if self._monotonic() < self._next:
+            return None
+        try:
+            return self._client.metrics()
+        except UnavailableError as error:
+            self._problem = str(error)
+            return None
+        finally:
+            self._next = self._monotonic() + EVERY
 
     def _compare_counters(self, before: dict[str, int], after: dict[str, int]) -> None:
         for reason, count in after.items():

@@ -53,6 +53,8 @@ class Client:
         """Nothing is sent yet."""
         self._url = config.url.rstrip("/")
         self._timeout = (min(10.0, config.timeout), config.timeout)
+        # Nobody waits for the counters: they must not hold up the samples.
+        self._metrics_timeout = min(5.0, config.timeout)
         self._encoding, self._compress = _compressor(config.compression)
         basic = base64.b64encode(f"{config.username}:{config.password}".encode()).decode()
         self._secrets = [secret for secret in (config.password, config.token, basic) if secret]
@@ -95,7 +97,7 @@ class Client:
         """
         answer = self._ask(
             "/metrics",
-            lambda url: self._session.get(url, timeout=self._timeout, allow_redirects=False),
+            lambda url: self._session.get(url, timeout=self._metrics_timeout, allow_redirects=False),
         )
         if answer.status != 200:
             raise UnavailableError(f"{self._url}/metrics answered {answer.status}")
@@ -121,10 +123,13 @@ class Client:
 
     def quote(self, answer: Answer) -> str:
         """Return the start of an answer's text in one line; proxies repeat credentials, which are masked."""
-        text = " ".join(answer.text.split())
+        return self.hide(" ".join(answer.text.split()))[:200]
+
+    def hide(self, text: str) -> str:
+        """Return `text` with the credentials masked."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text[:200]
+        return text
 
     def _said(self, answer: Answer) -> str:
         text = self.quote(answer)

@@ -41,6 +41,10 @@ class VictoriaMetricsSink:
         """Return what the operator should be told since the last call."""
         return self._notices.take()
 
+    def hide(self, text: str) -> str:
+        """Return `text` with the credentials masked."""
+        return self._client.hide(text)
+
     def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
         """Store one batch of NDJSON.
 

@@ -87,6 +87,22 @@ def test_a_source_that_stored_nothing_is_not_forgotten():
     assert not audit(None, hot()).complete
 
 
+@pytest.mark.parametrize(
+    ("cold_rows", "hot_rows", "told"),
+    [
+        (COLD, HOT, {"declared": {"plc": 2, "rtu": 2}}),
+        (COLD, HOT, {"declared": {"plc": 3}}),
+        (COLD, HOT, {"emitted": {"plc": 3}}),
+        (COLD, HOT, {"emitted": {}}),
+        ([COLD[1]], [], {}),
+    ],
+    ids=["a source is silent", "a tag was never seen", "more stored than left", "no provenance", "all bad"],
+)
+def test_it_does_not_say_that_everything_arrived(cold_rows, hot_rows, told):
+    assert not audit(cold(*cold_rows), hot(*hot_rows), **told).complete
+    assert audit(cold(*COLD), hot(*HOT), emitted={"plc": 4}, declared={"plc": 2}).complete
+
+
 def test_ages_and_percentiles():
     rows = pa.table({"ts": [1_000_000, 2_000_000, 3_000_000], "batch": ["x", "x", "y"]})
     assert cold_ages(rows, {"x": 3000}) == [2.0, 1.0]
