@@ -25,6 +25,7 @@ def _config(context):
         pause_ms=nifi.period(context, it.PAUSE, 0.0) * 1000,
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
         reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
+        refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
     )
 
 
@@ -210,6 +211,14 @@ class PollModbusReadOnly(FlowFileSource):
         default_value="30 sec",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
+    REFRESH_INTERVAL = PropertyDescriptor(
+        name="Refresh Interval",
+        description="""After how long a tag is emitted again that stayed within its deadband. So a steady tag can be
+            told from a dead one, and a sample lost on the way is made good. 0 sec means never.""",
+        required=True,
+        default_value="1 min",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -229,6 +238,7 @@ class PollModbusReadOnly(FlowFileSource):
             self.PAUSE,
             self.RECONNECT_DELAY,
             self.LONGEST_RECONNECT_DELAY,
+            self.REFRESH_INTERVAL,
         ]
 
     def customValidate(self, context):

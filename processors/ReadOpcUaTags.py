@@ -38,6 +38,7 @@ def _config(context):
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
         reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
+        refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
     )
 
@@ -199,7 +200,9 @@ class ReadOpcUaTags(FlowFileSource):
     )
     USERNAME = PropertyDescriptor(
         name="Username",
-        description="""User name for the server; anonymous when unset. An account that may only read is best.""",
+        description="""User name for the server; anonymous when unset. An account that may only read is best. When the
+            server refuses user name or password, the next attempt is made after 10 minutes, so that the account is
+            not locked; a restart of the processor tries at once.""",
         required=False,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
     )
@@ -247,7 +250,7 @@ class ReadOpcUaTags(FlowFileSource):
     )
     LONGEST_RECONNECT_DELAY = PropertyDescriptor(
         name="Longest Reconnect Delay",
-        description="""The delay does not grow beyond this.""",
+        description="""The delay does not grow beyond this; only after a refused login it is at least 10 minutes.""",
         required=True,
         default_value="30 sec",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
@@ -261,10 +264,21 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="0",
         validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
     )
+    REFRESH_INTERVAL = PropertyDescriptor(
+        name="Refresh Interval",
+        description="""After how long a tag is emitted again that did not change, or stayed
+            within its deadband. So a steady tag can be
+            told from a dead one, and a sample lost on the way is made good. It carries its own timestamp when that is
+            newer than what was emitted, else the time it was read. 0 sec means never.""",
+        required=True,
+        default_value="1 min",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
     EMIT_REPEATS = PropertyDescriptor(
         name="Emit Repeats",
         description="""Whether a tag that was read again without having changed (same timestamp, value and status)
-            gives a sample again. If true, every read gives one, and deadbands are not applied.""",
+            gives a sample again. If true, every read gives one with its own timestamp, and
+            neither deadbands nor Refresh Interval are applied.""",
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
@@ -293,6 +307,7 @@ class ReadOpcUaTags(FlowFileSource):
             self.RECONNECT_DELAY,
             self.LONGEST_RECONNECT_DELAY,
             self.MAX_NODES,
+            self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
         ]
 

@@ -19,11 +19,11 @@ class Backoff:
         """Return whether the next attempt may start."""
         return now >= self._not_before
 
-    def failed(self, now: float) -> float:
-        """Note a failure and return the delay until the next attempt."""
+    def failed(self, now: float, at_least: float = 0.0) -> float:
+        """Note a failure and return the delay until the next attempt, which is `at_least` so long."""
         nominal = min(self._longest, self._first * 2.0 ** min(self.failures, 30))
         self.failures += 1
-        delay = nominal * (0.5 + self._jitter() / 2)
+        delay = max(at_least, nominal * (0.5 + self._jitter() / 2))
         self._not_before = now + delay
         return delay
 

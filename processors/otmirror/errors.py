@@ -5,7 +5,8 @@ A message names the property, file, line, tag or endpoint concerned and what to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class MirrorError(Exception):
@@ -21,7 +22,19 @@ class MistakesError(ConfigError):
 
     def __init__(self, problems: Sequence[str]):
         self.problems = list(problems)
-        super().__init__("; ".join(self.problems))
+        shown = self.problems[:20]
+        if len(self.problems) > len(shown):
+            shown.append(f"... and {len(self.problems) - len(shown)} more")
+        super().__init__("; ".join(shown))
+
+
+@contextmanager
+def gathered(problems: list[str]) -> Iterator[None]:
+    """Add the mistakes that are raised inside to `problems` and go on."""
+    try:
+        yield
+    except MistakesError as error:
+        problems += error.problems
 
 
 class UnavailableError(MirrorError):

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from otmirror.errors import ConfigError
+from otmirror.errors import ConfigError, MistakesError
 from otmirror.samples import TYPES
 
 REQUIRED = ("tag", "address")
 OPTIONAL = ("type", "unit", "interval_ms", "deadband", "scale", "offset", "order", "description")
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 """Byte orders of a 32-bit value, A = most significant byte; 64-bit values follow the same pattern."""
+
+SHORTEST_MS, LONGEST_MS = 10, 86_400_000
+"""Bounds of every poll interval, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,29 @@ class TagListError(ConfigError):
 
 AddressCheck = Callable[[Tag], str | None]
 """Returns what is wrong with a tag's address or type, or None."""
+
+ListCheck = Callable[[list[Tag]], list[Problem]]
+"""Returns what is wrong between the tags of a list."""
+
+
+def from_properties(
+    path: str | None, inline: str | None, check: AddressCheck, check_list: ListCheck | None = None
+) -> tuple[Tag, ...]:
+    """Read the tags from exactly one of the properties Tag List File and Tag List.
+
+    Raises:
+        MistakesError: with every mistake found.
+    """
+    if bool(path) == bool(inline):
+        raise MistakesError(["Tag List File, Tag List: set exactly one of the two"])
+    try:
+        tags = load(path, check) if path else parse(inline or "", "Tag List", check)
+        problems = check_list(tags) if check_list else []
+        if problems:
+            raise TagListError(Path(path).name if path else "Tag List", problems)
+    except TagListError as error:
+        raise MistakesError([f"{error.name} {problem}" for problem in error.problems]) from None
+    return tuple(tags)
 
 
 def load(path: str | Path, check: AddressCheck | None = None) -> list[Tag]:
@@ -219,7 +245,9 @@ class _Parser:
     def _interval(self, line: int, cell: str) -> int | None:
         if not cell:
             return None
-        if not cell.isascii() or not cell.isdigit() or int(cell) == 0:
-            self._problem(line, "interval_ms", f"{cell!r} is not a whole number of milliseconds above 0")
+        whole = cell.isascii() and cell.isdigit() and len(cell) < 20
+        if not whole or not SHORTEST_MS <= int(cell) <= LONGEST_MS:
+            bounds = f"from {SHORTEST_MS} to {LONGEST_MS} (one day)"
+            self._problem(line, "interval_ms", f"{cell!r} is not a whole number of milliseconds {bounds}")
             return None
         return int(cell)

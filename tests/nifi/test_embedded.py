@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from otmirror.embedded.install import Installation
+from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import started
 from otmirror.embedded.server import EmbeddedNifi
 from otmirror.errors import ConfigError, UnavailableError
@@ -164,7 +165,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_answers_on_this_machine_only(own: EmbeddedNifi, client: NifiApi) -> None:
     assert client.about() == own.status().version
     assert own.status().running
-    assert requests.get(own.canvas, timeout=10).ok
+    assert session(own.canvas).get(own.canvas, timeout=10).ok
     listening = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
     # 0100007F is 127.0.0.1 as the kernel prints it.
     assert {address for address in listening if address.endswith(f":{own.port:04X}")} <= {f"0100007F:{own.port:04X}"}
@@ -211,7 +212,15 @@ def test_what_was_imported_is_exported_unchanged(client: NifiApi, file: Path, tm
     # What a person wrote comes back with what NiFi adds; from then on nothing changes.
     full = tmp_path / "ticker.json"
     full.write_text(exported)
-    again = client.import_flow(full, params={"word": "leaks not", "secret": "nor this"}, replace=True)
+    # What the flow of the test before left in its queues is not dropped unasked.
+    old, queued, said = client.group("ticker"), client.status(client.group("ticker")).queued, []
+    with pytest.raises(ConfigError, match=r"FlowFiles wait in its queues: .*tick -> shout: \d+ FlowFiles"):
+        client.import_flow(full, replace=True)
+    assert (client.group("ticker"), client.status(old).queued) == (old, queued)
+    again = client.import_flow(
+        full, params={"word": "leaks not", "secret": "nor this"}, replace=True, drop_queued=True, say=said.append
+    )
+    assert re.search(r"dropped .*tick -> shout: \d+ FlowFiles", said[0])
     assert dumps(keep_local(client.export_flow(again), load(full))) == exported
     assert "leaks not" not in exported
     told = json.loads(exported)
@@ -245,6 +254,12 @@ def test_a_processor_this_nifi_lacks_is_named(client: NifiApi, file: Path, tmp_p
     with pytest.raises(ConfigError, match="no processor Whisper"):
         client.import_flow(other)
     assert "other" not in client.groups()
+
+
+def test_an_import_that_does_not_get_ready_leaves_nothing(client: NifiApi, file: Path) -> None:
+    with pytest.raises(UnavailableError, match="not initialised after 0 s"):
+        client.import_flow(file, "late", timeout=0.0)
+    assert "late" not in client.groups()
 
 
 def test_an_invalid_processor_does_not_start_and_says_why(client: NifiApi, file: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from multiprocessing import forkserver
@@ -18,6 +19,8 @@ import requests
 from batches import batch, line
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from otmirror.clock import SystemClock
 from otmirror.iceberg.config import Config
@@ -137,6 +140,136 @@ def test_a_fault_between_the_samples_and_their_rejects(tmp_path):
     assert output.attributes["otmirror.rejects"] == "1"
     assert sorted(row["tag"] for row in rows(tmp_path)) == ["prime", "t"]
     assert sorted(row["line"] for row in rows(tmp_path, "ot.rejects")) == ["broken", "unreadable"]
+
+
+def test_the_answer_was_lost_before_an_outage_longer_than_the_retention(tmp_path):
+    clock, folder, aside = Time(), tmp_path / "w", tmp_path / "aside"
+    writer = IcebergSink(Config(warehouse=str(folder), snapshot_retention=86400.0), clock)
+    assert writer.write(batch(line("prime", T0, 0)), {}).relationship == "success"
+
+    def lost(real, *args):
+        real(*args)
+        folder.rename(aside)
+        folder.write_text("in the way")
+        raise requests.ReadTimeout("lost")
+
+    before_commits(writer, lost)
+    content = batch(line("t", T0, 1))
+    assert writer.write(content, {}).relationship == "retry"
+    clock.shift = 62 * 3600
+    assert writer.write(content, {}).relationship == "retry"
+    folder.unlink()
+    aside.rename(folder)
+    for n in range(3):
+        assert writer.write(batch(line("other", T0 + n, n)), {}).relationship == "success"
+    clock.shift += 61 * 3600
+    writer.write(batch(line("other", T0, 4)), {})
+    assert writer.write(content, {}).attributes["otmirror.iceberg.duplicate"] == "true"
+    assert snapshots(folder) == 6
+    clock.shift += 2 * 3600
+    writer.write(batch(line("other", T0, 5)), {})
+    assert snapshots(folder) == 1
+
+
+class Time(SystemClock):
+    shift = 0
+
+    def now_us(self):
+        return super().now_us() + self.shift * 1_000_000
+
+    def monotonic(self):
+        return super().monotonic() + self.shift
+
+
+def snapshots(folder):
+    catalog = load_catalog("otmirror", type="sql", uri=f"sqlite:///{folder}/catalog.db")
+    return len(catalog.load_table("ot.samples").metadata.snapshots)
+
+
+def test_batches_that_come_twice_are_told_now_and_then(tmp_path):
+    clock = Time()
+    writer = IcebergSink(Config(warehouse=str(tmp_path)), clock)
+    content = batch(line("t", T0, 1))
+    for _ in range(4):
+        writer.write(content, {})
+    (notice,) = writer.notices()
+    assert notice.level == "info"
+    assert "not stored again, since the start: 1;" in notice.message
+    assert "in table ot.samples" in notice.message
+    clock.shift = 601
+    writer.write(content, {})
+    (notice,) = writer.notices()
+    assert "since the start: 4;" in notice.message
+
+
+def test_closing_does_not_wait_for_a_catalog_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr("otmirror.iceberg.sink.CLOSE_WAIT", 0.1)
+    writer, hanging, over = primed(tmp_path), threading.Event(), threading.Event()
+
+    def hang(real, *args):
+        hanging.set()
+        assert over.wait(30)
+        return real(*args)
+
+    before_commits(writer, hang)
+    outputs = []
+    thread = threading.Thread(target=lambda: outputs.append(writer.write(batch(line("t", T0, 1)), {})))
+    thread.start()
+    assert hanging.wait(30)
+    writer.close()
+    over.set()
+    thread.join(30)
+    assert [output.relationship for output in outputs] == ["success"]
+
+
+def test_everything_is_on_disk_before_the_catalog_points_to_it(tmp_path, monkeypatch):
+    synced, commits, real, lock = {}, [], os.fsync, threading.Lock()
+
+    def fsync(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        with lock:  # data files are written by several threads
+            state = sorted(os.listdir(path)) if path.is_dir() else path.stat().st_size
+            real(handle)
+            synced[path] = state
+
+    def check(connection):
+        commits.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+        for path in folder.rglob("*"):
+            if path.is_dir() or not path.name.startswith("catalog.db"):
+                assert synced[path] == (sorted(os.listdir(path)) if path.is_dir() else path.stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = tmp_path / "new" / "w"
+    writer = sink(folder)
+    event.listen(Engine, "commit", check)
+    try:
+        for n in range(3):
+            lines = [line("t", T0 + day * 86_400_000_000, n) for day in range(3)]
+            assert writer.write(batch(*lines, f"broken {n}"), {}).relationship == "success"
+    finally:
+        event.remove(Engine, "commit", check)
+    assert len(commits) >= 8
+    assert set(commits) == {3}  # EXTRA
+    assert "new" in synced[tmp_path]
+    assert "w" in synced[tmp_path / "new"]
+    assert len(rows(folder)) == 9
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text(""), lambda path: path.write_bytes(b'{"a\xff'),
+                                    lambda path: path.write_text("{}"), lambda path: path.unlink()])  # fmt: skip
+def test_a_damaged_metadata_file_is_named_and_the_batch_waits(tmp_path, damage):
+    writer = primed(tmp_path)
+    catalog = load_catalog("otmirror", type="sql", uri=f"sqlite:///{tmp_path}/catalog.db")
+    path = Path(catalog.load_table("ot.samples").metadata_location.removeprefix("file://"))
+    kept = path.read_bytes()
+    damage(path)
+    for affected in (writer, sink(tmp_path)):
+        output = affected.write(batch(line("t", T0, 1)), {})
+        assert output.relationship == "retry"
+        message = output.attributes["otmirror.error"]
+        assert f"table ot.samples: its metadata file file://{path} is missing or damaged" in message
+    path.write_bytes(kept)
+    assert writer.write(batch(line("t", T0, 1)), {}).relationship == "success"
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,15 @@ def test_a_sick_catalog_loses_nothing(scripted, answer, told):
     assert SECRET not in message
 
 
+def test_secrets_among_the_further_properties_are_hidden(scripted):
+    server = scripted(lambda _: error(500, "Internal", f"boom {SECRET} of X-Id-9 and Sesame-1"))
+    more = {"header.Authorization": f"Bearer {SECRET}", "gcs.CREDENTIALS": "X-Id-9", "header.X-Api-Key": "Sesame-1"}
+    writer = sink(server.url, more=more)
+    output = writer.write(batch(line("t", T0, 1)), {})
+    assert "boom *** of *** and ***" in output.attributes["otmirror.error"]
+    assert writer.hide(f"login with Bearer {SECRET}") == "login with ***"
+
+
 def test_a_catalog_that_is_not_there():
     output = sink("http://127.0.0.1:9").write(batch(line("t", T0, 1)), {})
     assert output.relationship == "retry"

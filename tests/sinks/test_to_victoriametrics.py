@@ -122,6 +122,17 @@ def test_a_batch_that_waited_is_told_apart_from_the_newer_one_before_it(history)
     assert {(at - T0 // 1000) // 1000: v for at, v in found.items()} == {0: 0, 30: 2, 31: 2}
 
 
+def test_a_recovery_is_written_though_its_batch_begins_before_the_outage(history):
+    """A source gives the first value after an outage twice: at its own time and at the time it was read."""
+    writer = sink(history, "back")
+    writer.write(batch(line("t", T0 + 1_000_000, 1)), {})
+    writer.write(batch(line("t", T0 + 9_000_000, None, quality="bad", status=BAD_SENSOR)), {})
+    writer.write(batch(line("t", T0 + 5_000_000, 2), line("t", T0 + 10_000_000, 2)), {})
+    writer.write(batch(line("t", T0 + 11_000_000, 2)), {})
+    found = stored(history, "back")["back_quality", "t", "", "test"]
+    assert {(at - T0 // 1000) // 1000: v for at, v in found.items()} == {1: 2, 5: 2, 9: 0, 10: 2}
+
+
 def test_labels_unit_source_and_awkward_names(history):
     tag = 'acme/"north"\\pad 7/\u00f6l\ttemp{a="b"}\n\x01'
     content = batch(

@@ -9,6 +9,7 @@ import ssl
 import threading
 
 import pytest
+import requests
 import zstandard
 from batches import batch, line
 
@@ -189,7 +190,9 @@ def test_a_certificate_nobody_knows(tmp_path):
                 with connection:
                     try:
                         tls = context.wrap_socket(connection, server_side=True)
-                        tls.recv(65536)
+                        received = b""
+                        while not received.endswith(b"}\n"):  # closing with unread data would reset the connection
+                            received += tls.recv(65536) or b"}\n"
                         tls.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                         tls.close()
                     except OSError:
@@ -244,6 +247,42 @@ def test_metrics_that_may_not_be_read_are_told_once_and_cost_nothing(scripted):
     assert notice.level == "warn"
     assert "/metrics answered 403" in notice.message
     assert "Check Acceptance" in notice.message
+
+
+class Time(SystemClock):
+    shift = 0.0
+
+    def monotonic(self):
+        return super().monotonic() + self.shift
+
+
+def test_metrics_that_never_came_are_asked_for_every_30_seconds_and_not_for_long(scripted, monkeypatch):
+    patience = []
+    get = requests.Session.get
+
+    def recorded(session, url, **kwargs):
+        patience.append(kwargs["timeout"])
+        return get(session, url, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "get", recorded)
+    up = []
+    server = scripted(lambda r: (404, "") if r.method == "GET" else (204, "") if up else (503, ""))
+    clock = Time()
+    writer = VictoriaMetricsSink(Config(url=server.url, retention=36500 * 86400.0), clock)
+    wanted = ["retry", "success", "success", "success"]
+    for n, relationship in enumerate(wanted):  # at 0, 9, 18 and 27 seconds
+        assert writer.write(batch(line("t", T0 + n, 1)), {}).relationship == relationship
+        up.append(True)
+        clock.shift += 9
+    assert len(patience) == 1
+    assert not any("/metrics" in notice.message for notice in writer.notices())
+    for n in range(3):  # at 36, 45 and 54 seconds
+        assert writer.write(batch(line("t", T0 + n, 2)), {}).relationship == "success"
+        clock.shift += 9
+    assert len(patience) == 2
+    assert max(patience) <= 5
+    (notice,) = writer.notices()
+    assert "/metrics answered 404" in notice.message
 
 
 def test_the_quality_interval_zero_writes_every_sample(scripted):

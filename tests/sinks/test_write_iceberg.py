@@ -18,6 +18,7 @@ from pyiceberg.types import DoubleType, LongType, NestedField, StringType, Times
 
 from otmirror.clock import SystemClock
 from otmirror.errors import MistakesError
+from otmirror.iceberg.catalog import database
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.sink import IcebergSink
 
@@ -298,7 +299,7 @@ def test_old_snapshots_are_expired_and_no_row_is_lost(tmp_path):
     assert writer.write(recent, {}).attributes["otmirror.iceberg.duplicate"] == "true"
     # Documented: a batch that comes again after its snapshot has expired is stored again.
     assert "otmirror.iceberg.duplicate" not in writer.write(batch(line("t", T0, 0)), {}).attributes
-    assert writer.notices() == []
+    assert [notice.level for notice in writer.notices()] == ["info"]  # of the duplicate
 
 
 def test_a_batch_that_was_rolled_back_is_stored_again(tmp_path):
@@ -359,6 +360,21 @@ def test_every_mistake_in_the_properties_is_named():
     ):
         assert sum(part in problem for problem in told) == 1, (part, told)
     assert "correct-horse" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "opened"),
+    [
+        ("postgresql+psycopg2://db/lake", "postgresql+psycopg2://ot:pw@db/lake?connect_timeout=10"),
+        ("postgresql+psycopg2://db/lake?connect_timeout=3", "postgresql+psycopg2://ot:pw@db/lake?connect_timeout=3"),
+        ("mysql+pymysql://db/lake", "mysql+pymysql://ot:pw@db/lake?connect_timeout=10"),
+        ("postgresql+pg8000://db/lake", "postgresql+pg8000://ot:pw@db/lake"),
+    ],
+)
+def test_a_database_is_not_waited_for_for_ever(uri, opened):
+    assert database(Config(catalog_type="sql", uri=uri, warehouse="/w", credential="ot:pw")).render_as_string(
+        hide_password=False
+    ) == opened  # fmt: skip
 
 
 @pytest.mark.parametrize(

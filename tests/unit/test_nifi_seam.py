@@ -1,5 +1,7 @@
 """The seam to NiFi, with objects of the shape NiFi gives (its own classes are exercised in tests/contract)."""
 
+import math
+
 import pytest
 
 from otmirror import nifi, samples, taglist
@@ -105,6 +107,59 @@ def test_a_source_gives_a_batch_then_nothing_then_a_fault_and_never_raises():
     holder.reset()
     holder.reset()
     assert reader.closed == 1
+
+
+def one_sample(value):
+    return samples.table_from_columns(
+        tag=["a"], ts=[1], value=[value], type=["double"], quality=["good"], source=["s"]
+    )  # fmt: skip
+
+
+def test_what_cannot_be_written_is_told_once_and_read_again_from_a_new_source():
+    readers = [Reader(one_sample(math.nan)), Reader(one_sample(math.nan)), Reader(one_sample(2.0))]
+    waiting = list(readers)
+    holder, context, log = nifi.source_holder(lambda _: waiting.pop(0)), Context(), Log()
+    assert [nifi.produce(holder, context, log) for _ in range(2)] == [None, None]
+    output = nifi.produce(holder, context, log)
+    assert samples.decode(output.contents).table.column("value").to_pylist() == [2.0]
+    assert [reader.closed for reader in readers] == [1, 1, 0]
+    (error,) = [message for level, message in log.lines if level == "error"]
+    assert error.startswith("unexpected ValueError while reading")
+    assert context.yields == 2
+
+
+class DeadLog:
+    def __getattr__(self, level):
+        raise ConnectionError("NiFi is gone")
+
+
+def test_a_logger_that_fails_costs_no_batch():
+    reader = Reader(one_sample(1.0), UnavailableError("no route"), ZeroDivisionError("odd"))
+    holder = nifi.source_holder(lambda _: reader)
+    outputs = [nifi.produce(holder, Context(), DeadLog()) for _ in range(3)]
+    assert samples.decode(outputs[0].contents).table.num_rows == 1
+    assert outputs[1:] == [None, None]
+
+
+class Store(Reader):
+    def write(self, _content, _attributes):
+        return self.read()
+
+    def hide(self, text):
+        return text.replace("correct-horse", "***")
+
+
+def test_an_unexpected_error_of_a_sink_hides_its_secrets_and_a_dead_logger_does_not_matter():
+    stored = nifi.Output("success", {}, None)
+    flowfile = type("FlowFile", (), {"getContentsAsBytes": lambda _: b""})()
+    for log in (Log(), DeadLog()):
+        store = Store(RuntimeError("login correct-horse"), stored)
+        holder = nifi.sink_holder(lambda _, store=store: store)
+        first, second = (nifi.consume(holder, Context(), flowfile, log) for _ in range(2))
+        assert (first.relationship, second) == ("failure", stored)
+        assert first.attributes["otmirror.error"] == "unexpected RuntimeError while storing: login ***"
+        if isinstance(log, Log):
+            assert ("error", first.attributes["otmirror.error"]) in log.lines
 
 
 def test_a_source_that_cannot_be_built_reports_and_rests():

@@ -85,6 +85,20 @@ def test_a_file_that_is_no_tag_list(content, message):
     assert message in "; ".join(problems(content))
 
 
+@pytest.mark.parametrize(("cell", "good"), [(9, False), (10, True), (86400000, True), (86400001, False)])
+def test_an_interval_is_10_ms_to_one_day(cell, good):
+    text = f"tag,address,interval_ms\na,b,{cell}\n"
+    if good:
+        assert taglist.parse(text)[0].interval_ms == cell
+    else:
+        message = "is not a whole number of milliseconds from 10 to 86400000 (one day)"
+        assert problems(text) == [f"line 2, column interval_ms: '{cell}' {message}"]
+
+
+def test_an_interval_of_any_length_is_told():
+    assert "column interval_ms" in problems("tag,address,interval_ms\na,b," + "9" * 5000 + "\n")[0]
+
+
 def test_a_superscript_digit_is_no_number():
     assert "interval_ms" in problems("tag,address,interval_ms\na,b,\u00b2\n")[0]
 

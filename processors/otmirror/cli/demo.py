@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +35,12 @@ def demo(
     """Run a plant, NiFi, VictoriaMetrics and Iceberg; mirror; audit both stores. Fails unless all arrived once."""
     began = time.monotonic()
     plant = [f"--csv={file.resolve()}" for file in csv] if csv else ["--tags", str(tags)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stack = Stack(
-        work() / "demo", plant, nifi_port=port, nars=[nar.resolve()] if nar else (),
+        work() / ("run" if forever else "demo"), plant, nifi_port=port, nars=[nar.resolve()] if nar else (),
         say=lambda step: console.print(f"[{time.monotonic() - began:5.1f} s] {step}", markup=False),
     )  # fmt: skip
     try:
-        with stack:
+        with stack, _ended_by_signals():
             stack.start()
             if forever:
                 _stay(stack)
@@ -52,6 +53,22 @@ def demo(
     show(result)
     console.print(f"report: {output.resolve()}   data and logs: {stack.folder}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if result.audit.complete else 1)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End what runs within on Ctrl-C, SIGTERM or a lost terminal; after it another one does nothing."""
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored from outside, as nohup does, stays so.
+    wanted = [sign for sign in signs if signal.getsignal(sign) is not signal.SIG_IGN]
+    for sign in wanted:
+        signal.signal(sign, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        # The shell sends SIGHUP beside the kernel, and people are impatient: servers must end nevertheless.
+        for sign in wanted:
+            signal.signal(sign, signal.SIG_IGN)
 
 
 def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:

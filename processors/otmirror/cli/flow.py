@@ -40,12 +40,24 @@ def import_(
         typer.Option(help="NAME=VARIABLE: take a parameter from an environment variable, so that it is not seen."),
     ] = None,
     params: Annotated[Path | None, typer.Option(help="File of NAME=VALUE lines; # starts a comment.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Remove a flow of that name, its queues too.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove a flow of that name first, unless FlowFiles wait in its queues.")
+    ] = False,
+    drop_queued: Annotated[
+        bool, typer.Option("--drop-queued", help="With --replace: drop FlowFiles that wait in its queues.")
+    ] = False,
 ) -> None:
     """Put a flow on the canvas, set its parameters and say what is not valid yet."""
     values = collect(params, param or (), secret or ())
     api = NifiApi(url)
-    group = api.import_flow(flow_file(flow), name, values, replace=replace)
+    group = api.import_flow(
+        flow_file(flow),
+        name,
+        values,
+        replace=replace,
+        drop_queued=drop_queued,
+        say=lambda line: typer.echo(line, err=True),
+    )
     told = api.status(group)
     typer.echo(f"{told.name}: {len(told.components)} processors, {len(told.queues)} queues")
     for component in told.invalid:

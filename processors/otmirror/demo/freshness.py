@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 
 import pyarrow as pa
-import requests
 
 from otmirror.demo.stores import export
+from otmirror.embedded.loopback import session
 from otmirror.errors import UnavailableError
 
 WINDOW = 15.0
@@ -43,10 +43,10 @@ class HotFreshness:
             self._thread.join(10)
 
     def _watch(self) -> None:
-        session, first = requests.Session(), True
+        asking, first = session(self._url), True
         while not self._stop.wait(self._interval):
             try:
-                newest = list(export(self._url, "ot_value", time.time() - WINDOW, session))
+                newest = list(export(self._url, "ot_value", time.time() - WINDOW, asking))
             except UnavailableError:
                 continue
             now = time.time()

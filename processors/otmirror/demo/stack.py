@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otmirror.demo.stores import Lakehouse
-from otmirror.embedded.processes import Server
+from otmirror.embedded.processes import Server, claim, wait_until
 from otmirror.embedded.server import EmbeddedNifi
 from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import UnavailableError
@@ -25,7 +25,10 @@ PROCESSORS = PROJECT / "processors"
 
 
 class Stack:
-    """The pilot on one machine. All ports are free ones unless given; everything listens on 127.0.0.1 only."""
+    """The pilot on one machine. All ports are free ones unless given; everything listens on 127.0.0.1 only.
+
+    Within `with` its folder is this command's alone; UnavailableError when another command uses it.
+    """
 
     def __init__(
         self,
@@ -60,10 +63,13 @@ class Stack:
         return NifiApi(self.nifi.url)
 
     def __enter__(self) -> Stack:
+        # Beside the folder, which `start` removes.
+        self._claim = claim(self.folder.with_name(f"{self.folder.name}.lock"), str(self.folder))
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.stop()
+        with self._claim:
+            self.stop()
 
     def start(self) -> None:
         """Start everything and import the flow; sources do not run yet.
@@ -165,11 +171,8 @@ class Stack:
         return any(component.threads for component in self.api.components(self.group) if component.type not in SOURCES)
 
     def _until(self, done: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() > end:
-                raise UnavailableError(f"after {seconds:.0f} s {what()}")
-            time.sleep(0.2)
+        if not wait_until(done, seconds):
+            raise UnavailableError(f"after {seconds:.0f} s {what()}")
 
     def stop(self) -> None:
         """Stop whatever runs. May be called more than once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import requests
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 
+from otmirror.embedded.loopback import session as session_for
 from otmirror.errors import UnavailableError
+
+_AHEAD = 3 * 86400.0
+"""Seconds; VictoriaMetrics takes no sample from further ahead than two days."""
 
 
 class Series(msgspec.Struct):
@@ -35,14 +40,21 @@ def export(
     Raises:
         UnavailableError: the server does not answer.
     """
-    params = {"match[]": metric, "reduce_mem_usage": "1", **({"start": str(start)} if start else {})}
+    # Without an end it exports up to the last whole second only.
+    params = {"match[]": metric, "reduce_mem_usage": "1", "end": str(time.time() + _AHEAD)}
+    if start:
+        params["start"] = str(start)
+    for line in _get(session or session_for(url), url, "/api/v1/export", params).splitlines():
+        yield _series.decode(line)
+
+
+def _get(session: requests.Session, url: str, path: str, params: dict[str, str]) -> bytes:
     try:
-        answer = (session or requests).get(f"{url}/api/v1/export", params=params, timeout=(5, 120))
+        answer = session.get(f"{url}{path}", params=params, timeout=(5, 120))
         answer.raise_for_status()
     except requests.RequestException as error:
         raise UnavailableError(f"VictoriaMetrics at {url} could not be read: {error}") from None
-    for line in answer.content.splitlines():
-        yield _series.decode(line)
+    return answer.content
 
 
 def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
@@ -52,9 +64,10 @@ def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
         UnavailableError: the server does not answer.
     """
     # What it accepted in the last seconds is not searchable yet.
-    requests.get(f"{url}/internal/force_flush", timeout=60)
+    session = session_for(url)
+    _get(session, url, "/internal/force_flush", {})
     columns: dict[str, list[Any]] = {"tag": [], "source": [], "ts_ms": [], "value": []}
-    for series in export(url, metric):
+    for series in export(url, metric, session=session):
         count = len(series.timestamps)
         columns["tag"] += [series.metric.get("tag", "")] * count
         columns["source"] += [series.metric.get("source", "")] * count

@@ -1,4 +1,4 @@
-"""Finding Maven, which fetches NiFi's archives."""
+"""Finding Maven, which fetches NiFi's archives, and Debian's packages."""
 
 from __future__ import annotations
 
@@ -32,3 +32,16 @@ def apt_install(*packages: str) -> bool:
     for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=900, check=False)
     return done.returncode == 0
+
+
+def apt_download(package: str, folder: Path) -> bool:
+    """Unpack a Debian package into `folder` without installing it; return whether that worked. Needs no root."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        return False
+    for command in (["download", package], ["update"], ["download", package]):
+        subprocess.run(["apt-get", "-qq", *command], cwd=folder, capture_output=True, timeout=900, check=False)
+        archive = next(folder.glob("*.deb"), None)
+        if archive:
+            argv = ["dpkg-deb", "--extract", str(archive), str(folder)]
+            return subprocess.run(argv, capture_output=True, timeout=120, check=False).returncode == 0
+    return False

@@ -2,21 +2,22 @@
 
 Each server runs in a session and process group of its own, so a Ctrl-C meant for the command does not reach it and
 everything it started ends with it. A process is ours only when its start time, or the mark in its environment,
-says so: a pid that was given out again is never signalled.
+says so: a pid that was given out again is never signalled. Both are read from /proc: Linux only.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from otmirror.errors import UnavailableError
 
@@ -43,14 +44,34 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def wait_until(done: Callable[[], bool], seconds: float) -> bool:
-    """Poll `done` until it is true or `seconds` have passed; return whether it became true."""
+def wait_until(done: Callable[[], bool], seconds: float, pause: float = _POLL) -> bool:
+    """Ask `done` every `pause` s until it is true or `seconds` have passed; return whether it became true."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() >= end:
             return False
-        time.sleep(_POLL)
+        time.sleep(pause)
     return True
+
+
+def claim(path: Path, what: str) -> TextIO:
+    """Return the open lock file `path`; `what` is this command's until it closes the file or ends in whatever way.
+
+    Raises:
+        UnavailableError: `what` is another command's, whose pid the message names.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            raise UnavailableError(f"{what} is in use by another command (pid {file.read() or 'unknown'})") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
 class Server:
@@ -101,6 +122,8 @@ class Server:
         Raises:
             UnavailableError: it runs already, cannot be started, ends at once, or is not ready after `timeout` s.
         """
+        if not _PROC.joinpath("self").exists():
+            raise UnavailableError(f"{self.name}: servers are run on Linux only (there is no /proc)")
         if self.running:
             raise UnavailableError(f"{self.name} runs already (pid {self.pid}); stop it first")
         self._end_leftovers()
@@ -139,7 +162,7 @@ class Server:
         return [pid for pid in _group(leader) if self._is_ours(pid)]
 
     def _is_ours(self, pid: int) -> bool:
-        return not _PROC.exists() or environment(pid).get(_MARK) == str(self._file)
+        return environment(pid).get(_MARK) == str(self._file)
 
     def _spawn(
         self,
@@ -185,11 +208,8 @@ def memory_mb(pid: int | None) -> float:
     """Return the resident memory of a process in MB; 0 when it does not live."""
     if not pid or started(pid) is None:
         return 0.0
-    if _PROC.exists():
-        pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    told = _ps("-o", "rss=", "-p", str(pid))
-    return int(told[0]) * 1024 / 1e6 if told else 0.0
+    pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def environment(pid: int) -> dict[str, str]:
@@ -212,15 +232,12 @@ def last_lines(log: Path) -> str | None:
 
 def started(pid: int) -> str | None:
     """Return when a process began, in a notation of the system's own; None when it does not live."""
-    if _PROC.exists():
-        try:
-            # proc(5): the name in brackets may hold blanks; after it state is field 3, starttime field 22.
-            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else f"{fields[19]}@{_boot()}"
-    told = _ps("-o", "stat=,lstart=", "-p", str(pid))
-    return " ".join(told[0].split()[1:]) if told and not told[0].startswith("Z") else None
+    try:
+        # proc(5): the name in brackets may hold blanks; after it state is field 3, starttime field 22.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else f"{fields[19]}@{_boot()}"
 
 
 def _boot() -> str:
@@ -228,11 +245,8 @@ def _boot() -> str:
 
 
 def _group(leader: int) -> list[int]:
-    if _PROC.exists():
-        candidates: Iterable[int] = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
-        return [pid for pid in candidates if _in_group(pid, leader)]
-    rows = (re.split(r"\s+", line.strip()) for line in _ps("-A", "-o", "pid=,pgid=,stat="))
-    return [int(row[0]) for row in rows if int(row[1]) == leader and not row[2].startswith("Z")]
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if _in_group(pid, leader)]
 
 
 def _in_group(pid: int, leader: int) -> bool:
@@ -241,11 +255,6 @@ def _in_group(pid: int, leader: int) -> bool:
     except (OSError, ValueError):
         return False
     return int(group) == leader and state not in "ZX"
-
-
-def _ps(*options: str) -> list[str]:
-    done = subprocess.run(["ps", *options], capture_output=True, text=True, timeout=10, check=False)
-    return done.stdout.splitlines()
 
 
 def _signal(pid: int, sign: int) -> None:

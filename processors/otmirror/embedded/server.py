@@ -14,6 +14,7 @@ import requests
 from otmirror.embedded.conf import render
 from otmirror.embedded.install import Installation, install
 from otmirror.embedded.java import java_home
+from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.errors import ConfigError, UnavailableError
 
@@ -152,7 +153,8 @@ class EmbeddedNifi:
 def about(url: str) -> str | None:
     """Return the version of the NiFi at `url` (its REST API); None when it does not answer."""
     try:
-        answer = requests.get(f"{url}/flow/about", timeout=5)
+        with session(url) as asking:
+            answer = asking.get(f"{url}/flow/about", timeout=5)
         return str(answer.json()["about"]["version"]) if answer.ok else None
     except (requests.RequestException, ValueError, KeyError):
         return None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
 from otmirror.embedded.install import locked
-from otmirror.embedded.maven import apt_install
+from otmirror.embedded.loopback import session
+from otmirror.embedded.maven import apt_download
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
@@ -25,7 +27,7 @@ _HOW = (
 
 
 def install(say: Callable[[str], object] = print) -> Path:
-    """Return the path of a VictoriaMetrics binary, built with Go or installed from Debian when there is none.
+    """Return the path of a VictoriaMetrics binary, built with Go or taken from Debian's package when there is none.
 
     Raises:
         ConfigError: VICTORIAMETRICS_BINARY names no file.
@@ -105,8 +107,10 @@ class VictoriaMetrics:
 
 
 def _healthy(port: int) -> bool:
+    url = f"http://127.0.0.1:{port}/health"
     try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
+        with session(url) as asking:
+            return asking.get(url, timeout=2).ok
     except requests.RequestException:
         return False
 
@@ -137,10 +141,12 @@ def _built(say: Callable[[str], object]) -> Path | None:
 
 
 def _packaged(say: Callable[[str], object]) -> Path:
-    say("VictoriaMetrics: installing Debian's package")
-    found = shutil.which("victoria-metrics") if apt_install("victoria-metrics") else None
-    if not found:
-        log = work() / "bin" / "victoria-metrics.log"
-        built = f" (the build failed, see {log})" if log.exists() else ""
-        raise UnavailableError(_HOW + built)
-    return Path(found)
+    say("VictoriaMetrics: fetching Debian's package")
+    target = work() / "bin" / "victoria-metrics"
+    # Unpacked only: once installed it would run as a service of the system.
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        if apt_download("victoria-metrics", Path(folder)):
+            return (Path(folder) / "usr" / "bin" / target.name).replace(target)
+    log = target.with_suffix(".log")
+    built = f" (the build failed, see {log})" if log.exists() else ""
+    raise UnavailableError(_HOW + built)

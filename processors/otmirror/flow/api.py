@@ -6,6 +6,8 @@ from typing import Any
 
 import requests
 
+from otmirror.embedded.loopback import session
+from otmirror.embedded.processes import wait_until
 from otmirror.errors import ConfigError, UnavailableError
 
 Json = Any
@@ -18,7 +20,7 @@ class Rest:
         """Take the address, and how many seconds one request may take."""
         self.url = url.rstrip("/")
         self._timeout = timeout
-        self._session = requests.Session()
+        self._session = session(url)
 
     def get(self, path: str, **params: Any) -> Json:
         """Return the answer to a GET."""
@@ -36,6 +38,27 @@ class Rest:
         """Return the answer to a DELETE."""
         return self._json("DELETE", path, params=params)
 
+    def work_off(self, path: str, body: Json, key: str, what: str, timeout: float) -> Json:
+        """Post a request that NiFi works off in the background, wait for it, remove it; return what came of it.
+
+        Raises:
+            UnavailableError: it was not finished after `timeout` seconds.
+        """
+        told = self.post(path, body)[key]
+        this = f"{path}/{told.get('requestId') or told['id']}"
+
+        def finished() -> bool:
+            nonlocal told
+            if not _finished(told):
+                told = self.get(this)[key]
+            return _finished(told)
+
+        in_time = wait_until(finished, timeout)
+        self.delete(this)
+        if not in_time:
+            raise UnavailableError(f"NiFi: {what} took more than {timeout:.0f} s")
+        return told
+
     def _json(self, method: str, path: str, **options: Any) -> Json:
         try:
             answer = self._session.request(method, self.url + path, timeout=self._timeout, **options)
@@ -51,6 +74,10 @@ class Rest:
         told = " ".join(answer.text.split())[:400] or answer.reason
         kind = UnavailableError if answer.status_code >= 500 or answer.status_code == 409 else ConfigError
         raise kind(f"NiFi at {self.url} refused {method} {path}: {answer.status_code} {told}")
+
+
+def _finished(told: Json) -> bool:
+    return bool(told["finished"] if "finished" in told else told.get("complete"))
 
 
 def _decoded(answer: requests.Response, url: str) -> Json:

@@ -7,19 +7,21 @@ generated models do not list, and sends every parameter as not sensitive.
 from __future__ import annotations
 
 import json
-import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from otmirror.errors import ConfigError, UnavailableError
+from otmirror.embedded.processes import wait_until
+from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.flow import status as view
 from otmirror.flow.api import Json, Rest
 from otmirror.flow.canonical import Flow, load
 from otmirror.flow.provenance import Event, Provenance
 from otmirror.flow.status import Bulletin, Component, FlowStatus, Queue
 
-_POLL = 0.25
+_PAUSE = 0.25
 
 
 class NifiApi(Provenance):
@@ -59,15 +61,18 @@ class NifiApi(Provenance):
         params: Mapping[str, str] | None = None,
         *,
         replace: bool = False,
+        drop_queued: bool = False,
         timeout: float = 180.0,
+        say: Callable[[str], object] = lambda _line: None,
     ) -> str:
         """Put a flow file on the root canvas, set parameters, wait for its processors; return the group's id.
 
-        A parameter context that NiFi already has under the flow's name keeps the values it has.
+        A parameter context that NiFi already has under the flow's name keeps the values it has. A flow that does not
+        get ready is removed again. `say` is told what was dropped.
 
         Raises:
             ConfigError: no such file or parameter, a processor this NiFi does not have or cannot load, or a flow of
-                that name is there and `replace` is not set.
+                that name is there and `replace` is not set, or FlowFiles wait in it and `drop_queued` is not set.
             UnavailableError: NiFi does not answer, or its Python processors are not ready after `timeout` seconds.
         """
         flow = load(path)
@@ -78,17 +83,16 @@ class NifiApi(Provenance):
             raise ConfigError(f"a flow {wanted!r} is in this NiFi already; choose another name or replace it")
         self._check_types(flow)
         if existing:
-            self.delete_group(existing)
+            dropped = self.delete_group(existing, drop_queued=drop_queued)
+            if dropped:
+                say(f"dropped from the old {wanted!r}: {_counts(dropped)}")
         group = self._upload(flow, wanted)
-        # NiFi takes every property of a Python processor for sensitive until its process is up.
-        self.await_ready(group, timeout)
-        broken = [c.name for c in self.components(group) if c.broken]
-        if broken:
-            raise ConfigError(f"NiFi cannot load the Python code of {', '.join(broken)}; nifi-app.log says why")
-        if params:
-            self.set_parameters(group, params)
-        self.enable_services(group)
-        self.await_ready(group, timeout)
+        try:
+            self._prepare(group, params or {}, timeout)
+        except BaseException:
+            with suppress(MirrorError):
+                self.delete_group(group)
+            raise
         return group
 
     def export_flow(self, group: str) -> Flow:
@@ -96,14 +100,32 @@ class NifiApi(Provenance):
         flow: Flow = self.rest.get(f"/process-groups/{group}/download")
         return flow
 
-    def delete_group(self, group: str) -> None:
-        """Stop a flow, empty its queues and remove it; its parameter context stays."""
-        self.stop(group)
-        self.empty_queues(group)
+    def delete_group(self, group: str, *, drop_queued: bool = False) -> dict[str, int]:
+        """Stop a flow and remove it; return how many FlowFiles it dropped, by queue. Its parameter context stays.
+
+        Raises:
+            ConfigError: FlowFiles wait in it and `drop_queued` is not set; the flow goes on as before.
+        """
+        running = [c.id for c in self.components(group) if c.state == "RUNNING"]
+        waiting = self._waiting(group)
+        if drop_queued or not waiting:
+            self.stop(group)
+            # Until it stood still its sources could add to the queues.
+            waiting = self._waiting(group)
+        if waiting and not drop_queued:
+            for component in self.components(group):
+                if component.id in running and component.state != "RUNNING":
+                    self.schedule(component.id, "RUNNING")
+            raise ConfigError(
+                f"FlowFiles wait in its queues: {_counts(waiting)}; let them drain, or drop them (--drop-queued)"
+            )
+        if waiting:
+            self.empty_queues(group)
         self.rest.put(f"/flow/process-groups/{group}/controller-services", {"id": group, "state": "DISABLED"})
         self._await("controller services to be disabled", lambda: not self._services(group, "ENABLED", "DISABLING"))
         revision = self.rest.get(f"/process-groups/{group}")["revision"]["version"]
         self.rest.delete(f"/process-groups/{group}", version=revision)
+        return waiting
 
     # Parameters.
 
@@ -137,7 +159,7 @@ class NifiApi(Provenance):
             },
         }
         path = f"/parameter-contexts/{context['id']}/update-requests"
-        self._request(path, body, "setting parameters")
+        self._request(path, body, "request", "setting parameters")
 
     # Running.
 
@@ -208,7 +230,8 @@ class NifiApi(Provenance):
 
     def empty_queues(self, group: str) -> None:
         """Drop every FlowFile that waits in a flow."""
-        self._request(f"/process-groups/{group}/empty-all-connections-requests", None, "emptying queues", "dropRequest")
+        path = f"/process-groups/{group}/empty-all-connections-requests"
+        self._request(path, None, "dropRequest", "emptying queues")
 
     # Watching.
 
@@ -266,6 +289,17 @@ class NifiApi(Provenance):
         )
         return str(told["id"])
 
+    def _prepare(self, group: str, params: Mapping[str, str], timeout: float) -> None:
+        # NiFi takes every property of a Python processor for sensitive until its process is up.
+        self.await_ready(group, timeout)
+        broken = [c.name for c in self.components(group) if c.broken]
+        if broken:
+            raise ConfigError(f"NiFi cannot load the Python code of {', '.join(broken)}; nifi-app.log says why")
+        if params:
+            self.set_parameters(group, params)
+        self.enable_services(group)
+        self.await_ready(group, timeout)
+
     def _check_types(self, flow: Flow) -> None:
         told = self.rest.get("/flow/processor-types")["processorTypes"]
         missing = sorted(set(_types(flow["flowContents"])) - {entry["type"] for entry in told})
@@ -281,6 +315,12 @@ class NifiApi(Provenance):
         told = (self.rest.get(f"/process-groups/{group}/connections")["connections"] for group in groups)
         return tuple(view.queue(entity) for entities in told for entity in entities)
 
+    def _waiting(self, group: str) -> dict[str, int]:
+        waiting: Counter[str] = Counter()
+        for queue in self.queues(group):
+            waiting[f"{queue.source} -> {queue.destination}"] += queue.count
+        return dict(+waiting)
+
     def _busy(self, group: str) -> list[Component]:
         return [c for c in self.components(group) if c.state == "RUNNING" or c.threads]
 
@@ -293,26 +333,14 @@ class NifiApi(Provenance):
         reference = self.rest.get(f"/process-groups/{group}")["component"].get("parameterContext")
         return self.rest.get(f"/parameter-contexts/{reference['id']}") if reference else None
 
-    def _request(self, path: str, body: Json, what: str, key: str = "request", timeout: float = 120.0) -> None:
-        """Post a request NiFi works off in the background, wait for it and remove it."""
-        told = self.rest.post(path, body)[key]
-        this = f"{path}/{told.get('requestId') or told.get('id')}"
-        end = time.monotonic() + timeout
-        while not _finished(told):
-            if time.monotonic() > end:
-                raise UnavailableError(f"NiFi: {what} took more than {timeout:.0f} s")
-            time.sleep(_POLL)
-            told = self.rest.get(this)[key]
-        self.rest.delete(this)
+    def _request(self, path: str, body: Json, key: str, what: str) -> None:
+        told = self.rest.work_off(path, body, key, what, 120.0)
         if told.get("failureReason"):
             raise ConfigError(f"NiFi: {what} failed: {told['failureReason']}")
 
     def _await(self, what: str, done: Callable[[], bool], timeout: float = 60.0) -> None:
-        end = time.monotonic() + timeout
-        while not done():
-            if time.monotonic() > end:
-                raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
-            time.sleep(_POLL)
+        if not wait_until(done, timeout, _PAUSE):
+            raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
 
 
 def _types(group: Json) -> list[str]:
@@ -320,8 +348,8 @@ def _types(group: Json) -> list[str]:
     return [processor["type"] for processor in group.get("processors") or ()] + inner
 
 
-def _finished(told: Mapping[str, Any]) -> bool:
-    return bool(told["finished"] if "finished" in told else told.get("complete"))
+def _counts(queues: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}: {count:,} FlowFiles" for name, count in queues.items())
 
 
 def _check_names(flow: Flow, params: Mapping[str, str], path: Path) -> None:

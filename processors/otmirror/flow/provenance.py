@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from otmirror.errors import UnavailableError
 from otmirror.flow.api import Rest
-
-_POLL = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Provenance:
                 }
             }
         }
-        told = self._finish("/provenance", body, "provenance", timeout)
+        told = self.rest.work_off("/provenance", body, "provenance", "the search in provenance", timeout)
         return [_event(entry) for entry in told["results"].get("provenanceEvents") or ()]
 
     def event(self, event_id: int) -> Event:
@@ -74,24 +71,15 @@ class Provenance:
         """Return the lineage of a FlowFile by its UUID, or of the FlowFile of an event by the event's id."""
         uuid = of if isinstance(of, str) else self.event(of).flowfile
         body = {"lineage": {"request": {"lineageRequestType": "FLOWFILE", "uuid": uuid}}}
-        return _lineage(self._finish("/provenance/lineage", body, "lineage", timeout))
+        return self._lineage(body, timeout)
 
     def parents(self, event_id: int, timeout: float = 60.0) -> Lineage:
         """Return the lineage of the FlowFiles that went into an event, such as a JOIN of MergeContent."""
         body = {"lineage": {"request": {"lineageRequestType": "PARENTS", "eventId": event_id}}}
-        return _lineage(self._finish("/provenance/lineage", body, "lineage", timeout))
+        return self._lineage(body, timeout)
 
-    def _finish(self, path: str, body: dict[str, Any], key: str, timeout: float) -> Any:
-        told = self.rest.post(path, body)[key]
-        this, end = f"{path}/{told['id']}", time.monotonic() + timeout
-        while not told["finished"]:
-            if time.monotonic() > end:
-                self.rest.delete(this)
-                raise UnavailableError(f"NiFi's provenance did not answer in {timeout:.0f} s")
-            time.sleep(_POLL)
-            told = self.rest.get(this)[key]
-        self.rest.delete(this)
-        return told
+    def _lineage(self, body: dict[str, Any], timeout: float) -> Lineage:
+        return _lineage(self.rest.work_off("/provenance/lineage", body, "lineage", "the lineage", timeout))
 
 
 def _lineage(told: Any) -> Lineage:

@@ -123,11 +123,12 @@ def _uri(config: Config) -> str:
     if config.catalog_type == "sqlite":
         return f"sqlite:///{config.folder}/catalog.db?timeout=30"
     if config.catalog_type == "sql":
-        return _database(config).render_as_string(hide_password=False)
+        return database(config).render_as_string(hide_password=False)
     return str(config.uri)
 
 
-def _database(config: Config) -> URL:
+def database(config: Config) -> URL:
+    """Return the sql catalog's URL, with its credential and a limit to the time a connection may take."""
     url = make_url(str(config.uri))
     if config.credential:
         user, password = config.credential.split(":", 1)

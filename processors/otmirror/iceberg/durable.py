@@ -44,10 +44,12 @@ class _File(io.FileIO):
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each on disk before this returns."""
-    if not folder.is_dir():
+    if folder.is_dir():
+        return
+    if not folder.parent.exists():
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from otmirror import taglist
-from otmirror.errors import ConfigError, MistakesError
+from otmirror.errors import MistakesError, gathered
 from otmirror.modbus.address import checker, resolve
-from otmirror.taglist import ORDERS, Problem, Tag, TagListError
+from otmirror.taglist import LONGEST_MS, ORDERS, SHORTEST_MS, Problem, Tag
 
 DEFAULT_PORT = 502
 MAX_REGISTERS, MAX_BITS = 125, 2000
@@ -40,6 +39,8 @@ class ModbusConfig:
     """Least time between the end of one request to a device and the start of the next."""
     reconnect_first: float = 1.0
     reconnect_longest: float = 30.0
+    refresh: float = 60.0
+    """After how long a tag that was not emitted is emitted again; 0 is never."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -50,13 +51,14 @@ class ModbusConfig:
         problems = [
             f"{name}: {value:g}{unit} is not between {least:g} and {most:g}{unit}"
             for name, value, least, most, unit in (
-                ("Poll Interval", self.interval_ms / 1000, 0.01, 86400, " s"),
+                ("Poll Interval", self.interval_ms / 1000, SHORTEST_MS / 1000, LONGEST_MS / 1000, " s"),
                 ("Request Timeout", self.timeout, 0.05, 60, " s"),
                 ("Max Registers Per Request", self.max_registers, 1, MAX_REGISTERS, ""),
                 ("Max Bits Per Request", self.max_bits, 1, MAX_BITS, ""),
                 ("Pause Between Requests", self.pause_ms / 1000, 0, 10, " s"),
                 ("Reconnect Delay", self.reconnect_first, 0.1, 3600, " s"),
                 ("Longest Reconnect Delay", self.reconnect_longest, self.reconnect_first, 3600, " s"),
+                ("Refresh Interval", self.refresh, 0, LONGEST_MS / 1000, " s"),
             )
             if not least <= value <= most
         ]
@@ -78,44 +80,20 @@ def build(
     Raises:
         MistakesError: with every mistake of the properties and of the tag list.
     """
-    problems: list[str] = []
     known: dict[str, tuple[str, int]] = {}
     tags: Sequence[Tag] = ()
-    try:
+    in_list: list[str] = []
+    problems: list[str] = []
+    with gathered(in_list):
         known = parse_devices(devices)
-        limit = min(MAX_REGISTERS, settings.get("max_registers", MAX_REGISTERS))
-        tags = load_tags(tag_list_file, tag_list, known, limit)
-    except TagListError as error:
-        problems += [f"{error.name} {problem}" for problem in error.problems]
-    except MistakesError as error:
-        problems += error.problems
-    except ConfigError as error:
-        problems.append(str(error))
-    first_host, first_port = next(iter(known.values()), ("", 0))
-    try:
-        config = ModbusConfig(known, source or f"modbus:{first_host}:{first_port}", tags, **settings)
-    except MistakesError as error:
-        raise MistakesError(error.problems + problems) from None
-    if problems:
-        raise MistakesError(problems)
+        check = checker(known, min(MAX_REGISTERS, settings.get("max_registers", MAX_REGISTERS)))
+        tags = taglist.from_properties(tag_list_file, tag_list, check, lambda tags: broadcasts(tags, known))
+    host, port = next(iter(known.values()), ("", 0))
+    with gathered(problems):
+        config = ModbusConfig(known, source or f"modbus:{host}:{port}", tags, **settings)
+    if problems or in_list:
+        raise MistakesError(problems + in_list)
     return config
-
-
-def load_tags(
-    path: str | None, inline: str | None, devices: Mapping[str, tuple[str, int]], max_registers: int
-) -> Sequence[Tag]:
-    """Read the tags from exactly one of a file and an inline list, both CSV.
-
-    Raises:
-        ConfigError: both or none are given.
-        TagListError: with every mistake of the list.
-    """
-    if bool(path) == bool(inline):
-        raise ConfigError("Tag List File, Tag List: set exactly one of the two")
-    check = checker(devices, max_registers)
-    tags = taglist.load(path, check) if path else taglist.parse(inline or "", "Tag List", check)
-    check_broadcast_unit(Path(path).name if path else "Tag List", tags, devices)
-    return tags
 
 
 def parse_devices(text: str) -> dict[str, tuple[str, int]]:
@@ -151,23 +129,18 @@ def parse_devices(text: str) -> dict[str, tuple[str, int]]:
     return devices
 
 
-def check_broadcast_unit(name: str, tags: Sequence[Tag], devices: Mapping[str, tuple[str, int]]) -> None:
-    """Refuse unit 0 where a device has other units too.
+def broadcasts(tags: Sequence[Tag], devices: Mapping[str, tuple[str, int]]) -> list[Problem]:
+    """Return the tags of unit 0 where a device has other units too, as mistakes.
 
     On a serial line behind a gateway unit 0 is the broadcast address, which nobody answers; a device that is the
     only one at its host may be addressed as unit 0 (Modbus messaging on TCP/IP 1.0b, section 4.4.2). Reading is
     harmless either way, but it would never be answered.
-
-    Raises:
-        TagListError: naming the lines of the tags of unit 0.
     """
     placed = [(tag, resolve(tag, devices)) for tag in tags]
     gateways = {address.device for _, address in placed if address.unit != 0}
     message = "unit 0 is the broadcast address of a gateway, and this device has other units: name the tag's unit"
-    problems = [
+    return [
         Problem(tag.line, "address", message)
         for tag, address in placed
         if address.unit == 0 and address.device in gateways
     ]
-    if problems:
-        raise TagListError(name, problems)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from asyncua import ua
 
 from otmirror.errors import UnavailableError
-from otmirror.opcua.faults import SESSION_GONE, TOO_LARGE, ServiceFaultError, UndecodableError
+from otmirror.opcua.faults import ANSWER_TOO_LARGE, REQUEST_TOO_LARGE, SESSION_GONE, ServiceFaultError, UndecodableError
 from otmirror.status import STATUS
 
 DEFAULT_LIMIT = 1000
@@ -28,9 +28,10 @@ def first_limit(server: int, configured: int) -> int:
 class ChunkReader:
     """Cuts a read into requests of at most `limit` nodes.
 
-    `limit` halves for good when the server calls a request or its answer too large. A request that fails as a whole
-    for another reason is halved until the nodes that make it fail stand alone: these get the fault as their status,
-    so that one node never hides the others.
+    `limit` halves for good when the server calls a request too large. A request that fails as a whole for another
+    reason is halved until the nodes that make it fail stand alone: these get the fault as their status, so that one
+    node never hides the others. When the answer was too large, `limit` halves too, unless that was for the nodes of
+    one half only.
     """
 
     def __init__(self, read: Read, limit: int):
@@ -50,29 +51,35 @@ class ChunkReader:
             chunk = nodes[start : start + self.limit]
             try:
                 values = await self._read(chunk)
-            except ServiceFaultError as fault:
-                if fault.code not in TOO_LARGE or len(chunk) == 1:
-                    values = await self._isolate(chunk, fault)
-                else:
-                    self.limit = max(1, len(chunk) // 2)
+            except (ServiceFaultError, UndecodableError) as fault:
+                if len(chunk) > 1 and _code(fault) in REQUEST_TOO_LARGE:
+                    self.limit = len(chunk) // 2
                     continue
-            except UndecodableError as fault:
                 values = await self._isolate(chunk, fault)
             deliver(start, values)
             start += len(chunk)
 
     async def _isolate(self, chunk: Sequence[ua.ReadValueId], fault: UnavailableError) -> list[ua.DataValue]:
-        self._faults += 1
-        code = fault.code if isinstance(fault, ServiceFaultError) else STATUS["BadDecodingError"]
+        code = _code(fault)
+        searching = len(chunk) > 1 and code in ANSWER_TOO_LARGE
+        self._faults += not searching
         if code in SESSION_GONE or self._faults > _FAULTS_A_CYCLE:
             raise fault
         if len(chunk) == 1:
             return [ua.DataValue(StatusCode=ua.StatusCode(code))]  # type: ignore[arg-type]
         values: list[ua.DataValue] = []
+        failed = 0
         middle = len(chunk) // 2
         for half in (chunk[:middle], chunk[middle:]):
             try:
                 values += await self._read(half)
             except (ServiceFaultError, UndecodableError) as error:
+                failed += 1
                 values += await self._isolate(half, error)
+        if searching and len(chunk) == self.limit and failed != 1:
+            self.limit = middle  # learned from full requests only: two large values may stand side by side
         return values
+
+
+def _code(fault: UnavailableError) -> int:
+    return fault.code if isinstance(fault, ServiceFaultError) else STATUS["BadDecodingError"]

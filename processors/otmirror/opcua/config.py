@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from otmirror import taglist
-from otmirror.errors import ConfigError
+from otmirror.errors import MistakesError, gathered
 from otmirror.opcua import address
-from otmirror.taglist import Tag, TagListError
+from otmirror.taglist import LONGEST_MS, SHORTEST_MS, Tag
 
 DEFAULT_PORT = 4840
 POLICIES = ("None", "Basic256Sha256")
@@ -18,23 +18,16 @@ FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
 
 
-class OpcUaConfigError(ConfigError):
-    """All mistakes of a configuration at once, in `problems`."""
-
-    def __init__(self, problems: list[str]):
-        self.name, self.problems = "OPC UA source", problems
-        super().__init__("; ".join(problems[:20]))
-
-
 @dataclass(frozen=True)
 class OpcUaConfig:
     """An OPC UA source. Times are seconds except the tags' and the default interval, which are milliseconds.
 
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
-    limit. An empty `source` becomes `opcua:<host>:<port>`.
+    limit. An empty `source` becomes `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again
+    (0: never).
 
     Raises:
-        OpcUaConfigError: with everything that is wrong.
+        MistakesError: with everything that is wrong.
     """
 
     endpoint: str
@@ -53,13 +46,14 @@ class OpcUaConfig:
     reconnect_first: float = 1.0
     reconnect_longest: float = 30.0
     max_nodes: int = 0
+    refresh: float = 60.0
     emit_repeats: bool = False
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
         problems = list(self._problems())
         if problems:
-            raise OpcUaConfigError(problems)
+            raise MistakesError(problems)
         url = urlsplit(self.endpoint)
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
         port = url.port or DEFAULT_PORT
@@ -115,13 +109,14 @@ class OpcUaConfig:
     def _number_problems(self) -> list[str]:
         problems = []
         for name, seconds, least in (
-            ("Poll Interval", self.interval_ms / 1000, 0.01),
+            ("Poll Interval", self.interval_ms / 1000, SHORTEST_MS / 1000),
             ("Request Timeout", self.request_timeout, 0.1),
             ("Session Timeout", self.session_timeout, 1.0),
             ("Reconnect Delay", self.reconnect_first, 0.1),
             ("Longest Reconnect Delay", self.reconnect_longest, self.reconnect_first),
+            ("Refresh Interval", self.refresh, 0.0),
         ):
-            if not least <= seconds <= 86400:
+            if not least <= seconds <= LONGEST_MS / 1000:
                 problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
         if self.max_nodes < 0:
             problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
@@ -130,38 +125,19 @@ class OpcUaConfig:
         return problems
 
 
-def load_tags(path: str | None, inline: str | None) -> tuple[Tag, ...]:
-    """Read the tags from exactly one of a file and an inline list, both CSV.
-
-    Raises:
-        ConfigError: both or none are given.
-        TagListError: with every mistake of the list.
-    """
-    if bool(path) == bool(inline):
-        raise ConfigError("set exactly one of the properties Tag List File and Tag List")
-    if path:
-        return tuple(taglist.load(path, address.check))
-    return tuple(taglist.parse(inline or "", "Tag List", address.check))
-
-
 def build(tag_list_file: str | None, tag_list: str | None, **settings: object) -> OpcUaConfig:
     """Make a configuration out of a tag list and the other settings.
 
     Raises:
-        OpcUaConfigError: with every mistake of the list and of the settings.
+        MistakesError: with every mistake of the settings and of the list.
     """
+    tags: tuple[Tag, ...] = (Tag("-", "i=0"),)
+    in_list: list[str] = []
     problems: list[str] = []
-    tags: tuple[Tag, ...] = ()
-    try:
-        tags = load_tags(tag_list_file, tag_list)
-    except TagListError as error:
-        problems += [f"{error.name} {problem}" for problem in error.problems]
-    except ConfigError as error:
-        problems.append(str(error))
-    try:
-        config = OpcUaConfig(tags=tags or (Tag("-", "i=0"),), **settings)  # type: ignore[arg-type]
-    except OpcUaConfigError as error:
-        raise OpcUaConfigError(error.problems + problems) from None
-    if problems:
-        raise OpcUaConfigError(problems)
+    with gathered(in_list):
+        tags = taglist.from_properties(tag_list_file, tag_list, address.check)
+    with gathered(problems):
+        config = OpcUaConfig(tags=tags, **settings)  # type: ignore[arg-type]
+    if problems or in_list:
+        raise MistakesError(problems + in_list)
     return config

@@ -33,16 +33,15 @@ class ConnectionLostError(UnavailableError):
     """The connection cannot be used any more."""
 
 
-TOO_LARGE = frozenset(
-    (
-        CODES.BadTooManyOperations,
-        CODES.BadResponseTooLarge,
-        CODES.BadRequestTooLarge,
-        CODES.BadEncodingLimitsExceeded,
-        CODES.BadTcpMessageTooLarge,
-    )
-)
-"""A smaller request may pass."""
+class UserRefusedError(UnavailableError):
+    """The server refuses the user name or the password: trying again soon may lock the account."""
+
+
+REQUEST_TOO_LARGE = frozenset((CODES.BadTooManyOperations, CODES.BadRequestTooLarge, CODES.BadTcpMessageTooLarge))
+"""A request for fewer nodes may pass."""
+
+ANSWER_TOO_LARGE = frozenset((CODES.BadResponseTooLarge, CODES.BadEncodingLimitsExceeded))
+"""A request for fewer nodes may pass, or for others: the value of one node can be too large by itself."""
 
 SESSION_GONE = frozenset(
     (
@@ -90,6 +89,11 @@ def status_name(code: int) -> str:
 def is_timeout(error: BaseException) -> bool:
     """Return whether a time limit passed (asyncio had an exception of its own before Python 3.11)."""
     return isinstance(error, (TimeoutError, asyncio.TimeoutError))
+
+
+def refuses_user(error: Exception, config: OpcUaConfig) -> bool:
+    """Return whether the server refused the configured user name or password."""
+    return bool(config.username) and isinstance(error, UaStatusCodeError) and error.code in _WRONG_USER
 
 
 def explain(error: Exception, stage: str, config: OpcUaConfig, certificate: str | None) -> str:

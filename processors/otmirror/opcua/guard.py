@@ -136,6 +136,7 @@ class GuardedClient:
 
         Raises:
             ConfigError: somebody has to change something (trust, policy, user token, PKI folder).
+            UserRefusedError: the server refuses the user name or the password.
             UnavailableError: any other reason, in one clear message.
         """
         try:
@@ -149,7 +150,8 @@ class GuardedClient:
         except Exception as error:
             await self.close()
             own = f"{self._own.certificate} (thumbprint {self._own.thumbprint})" if self._own else None
-            raise UnavailableError(faults.explain(error, self._stage, self._config, own)) from None
+            kind = faults.UserRefusedError if faults.refuses_user(error, self._config) else UnavailableError
+            raise kind(faults.explain(error, self._stage, self._config, own)) from None
         self._keeper = asyncio.create_task(self._keep_alive())
 
     async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
@@ -201,7 +203,7 @@ class GuardedClient:
                 )
             elif isinstance(error, UaStatusCodeError) and error.code in faults.SESSION_GONE:
                 self._lost = f"the server answered {faults.status_name(error.code)} while {doing}"
-            if isinstance(error, UaStatusCodeError) and (self.alive or error.code in faults.TOO_LARGE):
+            if isinstance(error, UaStatusCodeError) and (self.alive or error.code in faults.REQUEST_TOO_LARGE):
                 raise ServiceFaultError(error.code) from None
             if self.alive and not isinstance(error, OSError):
                 raise UndecodableError(f"the server's answer cannot be decoded: {error}") from None

@@ -19,7 +19,7 @@ from otmirror.notices import Notice, Notices
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
-from otmirror.opcua.faults import CODES, ConnectionLostError, status_name
+from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.schedule import PollGrid
@@ -27,10 +27,15 @@ from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
 
 _SOON = 0.1
+_AFTER_REFUSAL = 600.0
+_LOGIN_AGAIN = (
+    "as failed logins may lock the account, it tries again after 10 minutes only; a restart of the processor tries "
+    "at once"
+)
 _MARGIN = 10.0
 """Seconds on top of the time limits of single requests: cleaning up after a failure has limits of its own."""
 
-# Statuses that mean a mistake in the tag list or in the server's access rights, so somebody has to be told.
+# Statuses that stay until somebody acts: a mistake in the tag list, access rights, a value too large to be sent.
 _MISTAKES = frozenset(
     (
         CODES.BadNodeIdUnknown,
@@ -39,6 +44,7 @@ _MISTAKES = frozenset(
         CODES.BadNotReadable,
         CODES.BadUserAccessDenied,
         CODES.BadDecodingError,
+        *ANSWER_TOO_LARGE,
     )
 )
 
@@ -56,7 +62,8 @@ class OpcUaReader:
         self._notices = Notices(self._clock.monotonic)
         self._plan = ReadPlan(config)
         self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
-        self._emission = EmissionFilter({t.tag: t.deadband for t in config.tags if t.deadband is not None})
+        deadbands = {t.tag: t.deadband for t in config.tags if t.deadband is not None}
+        self._emission = EmissionFilter(deadbands, config.refresh)
         self._numbers = Numbers(self._clock)
         self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
         self._loop = LoopThread(f"opcua {config.source}")
@@ -134,8 +141,9 @@ class OpcUaReader:
         try:
             self._loop.run(client.connect(), self._config.request_timeout + _MARGIN)
         except (MirrorError, TimeoutError) as error:
-            self._backoff.failed(self._clock.monotonic())
-            text = f"{error}. Its tags are bad meanwhile; it tries again by itself"
+            refused = isinstance(error, UserRefusedError)
+            self._backoff.failed(self._clock.monotonic(), _AFTER_REFUSAL if refused else 0.0)
+            text = f"{error}. Its tags are bad meanwhile; {_LOGIN_AGAIN if refused else 'it tries again by itself'}"
             self._notices.say("error", "connection", f"{self._source}: {text}")
             return False
         self._client = client

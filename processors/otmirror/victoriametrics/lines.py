@@ -153,15 +153,17 @@ class Planner:
         Samples older than what was seen (a batch that had to wait) stand for themselves, and the next ones are
         written again after them.
         """
-        late = before is not None and times[0] < before.seen
+        late = before if before is not None and times[0] < before.seen else None
         state, written = (-1, 0) if before is None or late else (before.state, before.written)
         picked = []
         for place, (now, at) in enumerate(zip(states, times, strict=True)):
+            if late and at >= late.seen:
+                state, late = -1, None
             if now != state or at - written >= self._interval_ms:
                 picked.append(place)
                 state, written = now, at
-        if late and before is not None and times[-1] < before.seen:
-            return picked, Seen(-1, before.written, before.seen)
+        if late:
+            return picked, Seen(-1, late.written, late.seen)
         return picked, Seen(state, written, times[-1])
 
     def _prefix(self, kind: str, series: Series) -> bytes:

@@ -59,6 +59,12 @@ def test_unit_0_only_alone_on_its_device():
     assert build("a=h, b=i", tag_list="tag,address,type\na,a/0:holding:0,float\nb,b/3:holding:0,float\n").tags
 
 
+def test_a_message_with_very_many_mistakes_stays_short():
+    with pytest.raises(MistakesError, match=r"\.\.\. and 981 more$") as caught:
+        build("plc", tag_list="tag,address,type\n" + "".join(f"t{i},x,int16\n" for i in range(1000)), timeout=100.0)
+    assert len(caught.value.problems) == 1001
+
+
 def test_a_longest_delay_below_the_first():
     with pytest.raises(MistakesError, match="Longest Reconnect Delay: 1 s is not between 2"):
         ModbusConfig({}, "s", [], reconnect_first=2.0, reconnect_longest=1.0)

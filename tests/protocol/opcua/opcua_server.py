@@ -87,13 +87,13 @@ def tags(*names: str, **options: Any) -> tuple[Tag, ...]:
 
 
 def rows(table: Any) -> dict[str, dict[str, Any]]:
-    """A batch's samples by tag; a tag may come once only."""
+    """A batch's samples by tag, the latest of each; no sample may come twice."""
     if table is None:
         return {}
     assert table.schema == SCHEMA
-    found = {row["tag"]: row for row in table.to_pylist()}
-    assert len(found) == table.num_rows
-    return found
+    found = sorted(table.to_pylist(), key=lambda row: row["ts"])
+    assert len({(row["tag"], row["ts"]) for row in found}) == len(found)
+    return {row["tag"]: row for row in found}
 
 
 def read_until(reader: OpcUaReader, enough: Callable[[dict[str, dict[str, Any]]], bool], seconds: float = 15) -> Any:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from asyncua import ua
 
-from otmirror.errors import ConfigError
+from otmirror.errors import ConfigError, MistakesError
 from otmirror.opcua import address
 from otmirror.opcua.chunks import ChunkReader, first_limit
-from otmirror.opcua.config import OpcUaConfig, OpcUaConfigError, build
+from otmirror.opcua.config import OpcUaConfig, build
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
 from otmirror.taglist import Tag
@@ -98,19 +98,20 @@ def test_the_endpoint_is_completed_and_names_the_source() -> None:
         ({"request_timeout": 0.0}, "Request Timeout: 0 s"),
         ({"session_timeout": 0.5}, "Session Timeout: 0.5 s"),
         ({"reconnect_first": 5.0, "reconnect_longest": 2.0}, "Longest Reconnect Delay: 2 s is not between 5 s"),
+        ({"refresh": -1.0}, "Refresh Interval: -1 s is not between 0 s and one day"),
         ({"max_nodes": -1}, "Max Nodes Per Read: -1 is below 0"),
         ({"tags": ()}, "Tag List: declares no tag"),
     ],
 )
 def test_mistakes_in_the_configuration_name_the_property_and_no_secret(settings: dict[str, Any], hint: str) -> None:
-    with pytest.raises(OpcUaConfigError) as caught:
+    with pytest.raises(MistakesError) as caught:
         OpcUaConfig(**{"endpoint": "opc.tcp://plc-7", "tags": (TAG,)} | settings)
     assert hint in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 def test_mistakes_of_settings_and_tag_list_come_at_once(tmp_path: Path) -> None:
-    with pytest.raises(OpcUaConfigError) as caught:
+    with pytest.raises(MistakesError) as caught:
         build(None, "tag,address\na,ns=2;s=A\na,i=2\n,i=1\nb,Well12\n", endpoint="plc", interval_ms=1, max_nodes=-1)
     problems = caught.value.problems
     assert [problem.split(":")[0] for problem in problems] == [
@@ -119,11 +120,11 @@ def test_mistakes_of_settings_and_tag_list_come_at_once(tmp_path: Path) -> None:
     ]  # fmt: skip
     missing = tmp_path / "tags.csv"
     for arguments, hint in (
-        ((None, None), "set exactly one of the properties Tag List File and Tag List"),
+        ((None, None), "Tag List File, Tag List: set exactly one of the two"),
         (("x", "y"), "set exactly one"),
         ((str(missing), None), f"{missing} cannot be read: No such file"),
     ):
-        with pytest.raises(OpcUaConfigError) as caught:
+        with pytest.raises(MistakesError) as caught:
             build(*arguments, endpoint="opc.tcp://plc")
         assert hint in str(caught.value)
 
@@ -187,8 +188,13 @@ def test_the_smaller_limit_counts(server: int, configured: int, limit: int) -> N
 class Wire:
     """Stands for a server: nodes are numbers; some make a request fail as a whole."""
 
-    def __init__(self, most: int = 10**6, poison: dict[int, Exception] | None = None):
+    def __init__(
+        self, most: int = 10**6, poison: dict[int, Exception] | None = None,
+        answer: int = 10**9, sizes: dict[int, int] | None = None,
+    ):  # fmt: skip
+        """`answer` is how large an answer may be; nodes have size 1 unless `sizes` says otherwise."""
         self.most, self.poison, self.requests = most, poison or {}, 0
+        self.answer, self.sizes = answer, sizes or {}
 
     async def read(self, nodes: Sequence[Any]) -> list[Any]:
         self.requests += 1
@@ -197,6 +203,8 @@ class Wire:
         for node in nodes:
             if node in self.poison:
                 raise self.poison[node]
+        if sum(self.sizes.get(node, 1) for node in nodes) > self.answer:
+            raise ServiceFaultError(0x80B90000)  # BadResponseTooLarge
         return [ua.DataValue(ua.Variant(node)) for node in nodes]
 
 
@@ -225,8 +233,31 @@ def test_a_node_that_spoils_a_whole_request_stands_alone() -> None:
     codes = {13: 0x80020000, 77: 0x80070000, 78: 0x80B90000}  # the fault's own, BadDecodingError, too large alone
     for node, value in enumerate(got):
         assert value.StatusCode.value == codes.get(node, 0)
-    assert limit >= 1
+    assert limit == 50
     assert wire.requests < 60
+
+
+@pytest.mark.parametrize("huge", [[13], [499, 500], [*range(20)], [i * 1000 + 250 for i in range(10)]])
+def test_values_too_large_by_themselves_do_not_slow_the_others_down_for_good(huge: list[int]) -> None:
+    wire = Wire(answer=5000, sizes=dict.fromkeys(huge, 6000))
+    got, limit = read_all(wire, 10_000, 1000)
+    for node, value in enumerate(got):
+        assert value.StatusCode.value == (0x80B90000 if node in huge else 0)
+    assert limit >= 500
+    assert wire.requests < 20 * len(huge) + 40
+
+
+def test_two_values_too_large_together_are_both_read_and_the_limit_stays() -> None:
+    got, limit = read_all(Wire(answer=5000, sizes={12: 3000, 13: 3000}), 2000, 1000)
+    assert [value.Value.Value for value in got] == list(range(2000))
+    assert limit == 1000
+
+
+@pytest.mark.parametrize(("answer", "limit"), [(600, 500), (300, 250), (60, 31)])
+def test_answers_that_are_too_large_throughout_halve_the_limit(answer: int, limit: int) -> None:
+    got, found = read_all(Wire(answer=answer), 10_000, 1000)
+    assert [value.Value.Value for value in got] == list(range(10_000))
+    assert found == limit
 
 
 @pytest.mark.parametrize("error", [ServiceFaultError(0x80250000), ConnectionLostError("gone")])  # BadSessionIdInvalid

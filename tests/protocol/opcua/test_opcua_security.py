@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from opcua_server import Server, all_bad, all_good, messages, rows, tags
 
+from otmirror.clock import SystemClock
+from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.reader import OpcUaReader
 from otmirror.opcua.security import own_certificate
 
@@ -61,6 +63,30 @@ def test_a_wrong_password_is_called_that_and_never_shown(
     assert "refuses user 'operator': wrong user name or password" in told
     assert "hunter2" not in told + repr(reader._config)
     assert plant.do("sessions") == 0
+
+
+class LaterClock(SystemClock):
+    later = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.later
+
+
+def test_a_refused_login_is_not_tried_again_for_10_minutes(plant: Server) -> None:
+    user = {"username": "operator", "password": "hunter2", "allow_plain_password": True}
+    clock = LaterClock()
+    reader = OpcUaReader(OpcUaConfig(plant.url, TAGS, reconnect_first=0.1, reconnect_longest=0.1, **user), clock)
+    try:
+        logins = []
+        for clock.later in (0.0, 2.0, 590.0, 602.0, 1190.0):
+            assert all_bad(rows(reader.read()))
+            logins.append(plant.do("requests")["ActivateSession"])
+        first = logins[0]
+        assert logins == [first, first, first, first + 1, first + 1]
+        told = messages(reader)
+        assert "tries again after 10 minutes only; a restart of the processor tries at once" in told
+    finally:
+        reader.close()
 
 
 def test_a_server_that_does_not_trust_us_is_told_apart_and_our_file_named(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from otmirror.embedded.processes import Server, free_port, memory_mb, port_is_free, started, wait_until
+from otmirror.embedded import processes
+from otmirror.embedded.processes import Server, claim, free_port, memory_mb, port_is_free, started, wait_until
 from otmirror.errors import UnavailableError
 
 # A server with a child of its own, that says so in a file once both live.
@@ -167,3 +168,44 @@ def test_a_process_that_is_gone_has_no_start() -> None:
     # A zombie, until it is waited for, is gone too.
     assert wait_until(lambda: started(child.pid) is None, 10)
     child.wait(10)
+
+
+def test_a_claim_ends_with_its_command_however_that_ends(tmp_path: Path) -> None:
+    path = tmp_path / "demo.lock"
+    program = (
+        "import pathlib, sys, time; from otmirror.embedded.processes import claim;"
+        "held = claim(pathlib.Path(sys.argv[1]), 'it'); print('held', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UnavailableError) as told:
+            claim(path, "the demo")
+        assert str(told.value) == f"the demo is in use by another command (pid {other.pid})"
+    finally:
+        other.kill()
+        other.communicate(timeout=10)
+    with claim(path, "the demo"):
+        assert path.read_text() == str(os.getpid())
+    claim(path, "the demo").close()
+
+
+def test_without_proc_no_server_is_started(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "none")
+    with pytest.raises(UnavailableError, match="Linux only"):
+        server.start(["true"], lambda: True)
+
+
+def test_what_has_not_our_mark_is_not_ours(server: Server) -> None:
+    # A recorded leader of a group whose processes another program started.
+    stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        server.folder.mkdir()
+        record = {"pid": stranger.pid, "started": started(stranger.pid)}
+        (server.folder / "thing.pid").write_text(json.dumps(record))
+        assert server.processes() == []
+    finally:
+        stranger.kill()
+        stranger.wait(10)
+        (server.folder / "thing.pid").unlink()
