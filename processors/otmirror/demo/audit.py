@@ -85,7 +85,7 @@ class SourceAudit:
 
     @property
     def complete(self) -> bool:
-        """Whether every declared tag was seen, some samples are good, and the stores agree with what left the source."""
+        """Whether every declared tag was seen, some samples are good, and both stores hold what left the source."""
         told = self.emitted is None or self.emitted == self.stored - self.duplicated
         seen = self.declared is None or self.declared == self.tags
         return told and seen and self.stored > self.bad and self.lost == 0 and self.duplicated == 0
