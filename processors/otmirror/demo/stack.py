@@ -134,10 +134,8 @@ class Stack:
 
     def stop_sources(self) -> None:
         """Stop the sources and wait until none has a read in hand; what is queued goes on."""
-        api = self.api
-        for component in self.sources():
-            api.schedule(component.id, "STOPPED")
-        self._until(lambda: not any(source.threads for source in self.sources()), 60, lambda: "sources still at work")
+        for source in self.sources():
+            self.api.stop_processor(self.group, source.name)
 
     def drain(self, seconds: float) -> None:
         """Wait until every queue is empty and nothing is in work.

@@ -209,10 +209,6 @@ class NifiApi(Provenance):
                 self.terminate(component.id)
             self._await("terminated processors to end", lambda: not self._busy(group), timeout)
 
-    def start_processor(self, group: str, name: str) -> None:
-        """Start one processor of a flow."""
-        self.schedule(self.processor_by_name(group, name).id, "RUNNING")
-
     def stop_processor(self, group: str, name: str, timeout: float = 60.0) -> None:
         """Stop one processor of a flow and wait until it has no work in hand."""
         processor = self.processor_by_name(group, name).id
