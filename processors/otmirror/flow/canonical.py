@@ -8,6 +8,7 @@ by word, Jackson's default pretty printer). The newline at the end is ours.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _INSTANCE_ONLY = frozenset({"instanceIdentifier", "instanceGroupId"})
 # Lists whose order has a meaning; all other lists of words are sets.
 _ORDERED = frozenset({"prioritizers", "inheritedParameterContexts"})
 _REFERENCES = frozenset({"groupIdentifier", "groupId"})
+_TYPED = ("processors", "controllerServices")
 
 Flow = dict[str, Any]
 
@@ -54,10 +56,16 @@ def dumps(flow: Flow) -> str:
     return _written(canonical(flow), 0) + "\n"
 
 
-def keep_local(exported: Flow, file: Flow) -> Flow:
+def keep_local(exported: Flow, file: Flow, missing: Collection[str] = ()) -> Flow:
     """Return `exported` with what one NiFi sets for itself as `file` has it: the flow's name, parameter values.
 
     A parameter the file does not have keeps its exported value.
+
+    Args:
+        exported: as NiFi gives it.
+        file: as it was before.
+        missing: identifiers of processors and services whose type this NiFi does not have. NiFi leaves most of
+            their properties out of an export, so they stay as `file` has them; only their position is taken over.
     """
     result: Flow = json.loads(json.dumps(exported))
     name = file["flowContents"].get("name")
@@ -69,7 +77,30 @@ def keep_local(exported: Flow, file: Flow) -> Flow:
         for parameter in context.get("parameters") or ():
             if parameter["name"] in values:
                 parameter["value"] = values[parameter["name"]]
+    _keep_missing(result["flowContents"], _components(file["flowContents"]), frozenset(missing))
     return result
+
+
+def _components(group: Flow) -> Flow:
+    """Return the processors and services of a group and of those inside it by identifier."""
+    found = {c["identifier"]: c for kind in _TYPED for c in group.get(kind) or ()}
+    for inner in group.get("processGroups") or ():
+        found |= _components(inner)
+    return found
+
+
+def _keep_missing(group: Flow, known: Flow, missing: frozenset[str]) -> None:
+    for kind in _TYPED:
+        for component in group.get(kind) or ():
+            name = component["identifier"]
+            if name in missing and name in known:
+                position = {"position": component["position"]} if "position" in component else {}
+                parent = {"groupIdentifier": component.get("groupIdentifier")}
+                kept = {**known[name], **position, **parent}
+                component.clear()
+                component.update(kept)
+    for inner in group.get("processGroups") or ():
+        _keep_missing(inner, known, missing)
 
 
 def _replace_root(node: Any, root: str | None) -> Any:
@@ -97,9 +128,12 @@ def _normal(node: Any, name: str) -> Any:
 
 
 def _rank(item: Any) -> str | None:
-    """Return what a list is sorted by: identifier, parameter name, or the word itself; None: its order stays."""
+    """Return what a list is sorted by: identifier, parameter name, a service API's type, or the word itself.
+
+    None: its order stays.
+    """
     if isinstance(item, dict):
-        found = item.get("identifier", item.get("name"))
+        found = item.get("identifier", item.get("name", item.get("type")))
         return found if isinstance(found, str) else None
     return item if isinstance(item, str) else None
 

@@ -62,13 +62,15 @@ class NifiApi(Provenance):
         *,
         replace: bool = False,
         drop_queued: bool = False,
+        allow_missing: bool = False,
         timeout: float = 180.0,
         say: Callable[[str], object] = lambda _line: None,
     ) -> str:
         """Put a flow file on the root canvas, set parameters, wait for its processors; return the group's id.
 
         A parameter context that NiFi already has under the flow's name keeps the values it has. A flow that does not
-        get ready is removed again. `say` is told what was dropped.
+        get ready is removed again. `say` is told what was dropped. With `allow_missing`, components of a type this
+        NiFi does not have come in as they are (`missing` lists them).
 
         Raises:
             ConfigError: no such file or parameter, a processor this NiFi does not have or cannot load, or a flow of
@@ -81,7 +83,8 @@ class NifiApi(Provenance):
         existing = self.groups().get(wanted)
         if existing and not replace:
             raise ConfigError(f"a flow {wanted!r} is in this NiFi already; choose another name or replace it")
-        self._check_types(flow)
+        if not allow_missing:
+            self._check_types(flow)
         if existing:
             dropped = self.delete_group(existing, drop_queued=drop_queued)
             if dropped:
@@ -99,6 +102,13 @@ class NifiApi(Provenance):
         """Return a process group's flow definition as NiFi gives it."""
         flow: Flow = self.rest.get(f"/process-groups/{group}/download")
         return flow
+
+    def missing(self, group: str) -> dict[str, str]:
+        """Return the components of a flow whose type this NiFi does not have: identifier in its file -> name."""
+        path = f"/process-groups/{group}/processors"
+        told = self.rest.get(path, includeDescendantGroups="true")["processors"]
+        every = [entity["component"] for entity in (*told, *self._services(group))]
+        return {c["versionedComponentId"]: c["name"] for c in every if c.get("extensionMissing")}
 
     def delete_group(self, group: str, *, drop_queued: bool = False) -> dict[str, int]:
         """Stop a flow and remove it; return how many FlowFiles it dropped, by queue. Its parameter context stays.
@@ -164,11 +174,28 @@ class NifiApi(Provenance):
     # Running.
 
     def enable_services(self, group: str) -> None:
-        """Enable the controller services of a flow that are valid."""
-        if self._services(group, "DISABLED"):
-            body = {"id": group, "state": "ENABLED"}
-            self.rest.put(f"/flow/process-groups/{group}/controller-services", body)
+        """Enable the controller services of a flow, each by itself, so that one that is not valid stops no other."""
+        enabled = False
+        for service in self._services(group, "DISABLED"):
+            told = self._validated(service["id"])
+            if told["component"]["validationStatus"] == "VALID":
+                body = {"revision": told["revision"], "state": "ENABLED"}
+                self.rest.put(f"/controller-services/{service['id']}/run-status", body)
+                enabled = True
+        if enabled:
             self._await("controller services to be enabled", lambda: not self._services(group, "ENABLING"))
+
+    def _validated(self, service: str) -> Json:
+        """Return a controller service once NiFi has made up its mind about it."""
+        told: Json = {}
+
+        def validated() -> bool:
+            nonlocal told
+            told = self.rest.get(f"/controller-services/{service}")
+            return bool(told["component"].get("validationStatus") != "VALIDATING")
+
+        self._await("controller services to be validated", validated)
+        return told
 
     def await_ready(self, group: str, timeout: float = 180.0) -> None:
         """Wait until every Python processor is initialised and every processor validated.
@@ -178,12 +205,12 @@ class NifiApi(Provenance):
         """
 
         def ready() -> bool:
-            return not any(c.initialising for c in self.components(group))
+            return not any(_awaited(c) for c in self.components(group))
 
         try:
             self._await("processors to be initialised", ready, timeout)
         except UnavailableError:
-            names = ", ".join(c.name for c in self.components(group) if c.initialising)
+            names = ", ".join(c.name for c in self.components(group) if _awaited(c))
             raise UnavailableError(f"not initialised after {timeout:.0f} s: {names}; see nifi-app.log") from None
 
     def start(self, group: str, timeout: float = 60.0) -> None:
@@ -323,7 +350,7 @@ class NifiApi(Provenance):
     def _services(self, group: str, *states: str) -> list[Json]:
         path = f"/flow/process-groups/{group}/controller-services"
         told = self.rest.get(path, includeAncestorGroups="false", includeDescendantGroups="true")
-        return [s for s in told["controllerServices"] if s["component"]["state"] in states]
+        return [s for s in told["controllerServices"] if not states or s["component"]["state"] in states]
 
     def _context(self, group: str) -> Json | None:
         reference = self.rest.get(f"/process-groups/{group}")["component"].get("parameterContext")
@@ -358,6 +385,11 @@ def _check_known(values: Mapping[str, str], known: Any, where: str) -> None:
     if unknown:
         listed = ", ".join(sorted(known)) or "none"
         raise ConfigError(f"{where} has no parameter {', '.join(unknown)} (it has: {listed})")
+
+
+def _awaited(component: Component) -> bool:
+    # NiFi never finishes validating a disabled processor of a type it does not have.
+    return component.initialising and component.state != "DISABLED"
 
 
 def _brief(errors: tuple[str, ...]) -> list[str]:
