@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar bench chaos canvas clean
+.PHONY: help setup deps demo run test test-full check format nar bench chaos canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,15 @@ chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and ag
 
 canvas: setup ## take docs/canvas.png from the running NiFi (needs Chromium)
 	@$(BIN)/otmirror demo --duration 20 --canvas docs/canvas.png
+
+up: ## the whole stack in containers, needs Docker: PROFILE=pilot or full; see docs/compose.md
+	@compose/up $(or $(PROFILE),pilot)
+
+down: ## stop it; what it stored stays in its volumes
+	@docker compose --profile pilot --profile full --profile setup down
+
+logs: ## follow what its services say: SERVICE=name for one of them
+	@docker compose --profile pilot --profile full logs --follow --tail 100 $(SERVICE)
 
 clean: ## remove what make created, but keep downloads in other caches
 	rm -rf $(WORK) dist report.html processors/NAR-INF processors/META-INF
