@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar bench chaos canvas clean up down logs
+.PHONY: help setup deps demo run test test-full check format nar bench chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ bench: setup ## samples/s at saturation, freshness at 2,000 tags a second, memor
 
 chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
 	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi
+
+bus-outage: setup ## take each broker away for SECONDS=300 in mid-run, with real brokers
+	@$(BIN)/otmirror setup --only peers
+	@OTMIRROR_OUTAGE_SECONDS=$(or $(SECONDS),300) $(PYTEST) tests/nifi/test_bus.py
 
 canvas: setup ## take docs/canvas.png from the running NiFi (needs Chromium)
 	@$(BIN)/otmirror demo --duration 20 --canvas docs/canvas.png

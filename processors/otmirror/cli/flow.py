@@ -11,28 +11,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from otmirror.cli.nifi import PORT
+from otmirror.cli import versioned
+from otmirror.cli.versioned import DEFAULT_URL, Url, flow_file
 from otmirror.errors import ConfigError
 from otmirror.flow.canonical import dumps, keep_local, load
 from otmirror.flow.client import NifiApi
+from otmirror.flow.ghosts import ghosts
 from otmirror.flow.status import FlowStatus
 from otmirror.flow.trace import origins
 from otmirror.workspace import PROJECT
 
 app = typer.Typer(help="Flows in files (flows/*.json) and in a running NiFi.", no_args_is_help=True)
+app.command()(versioned.lint)
+app.command()(versioned.diff)
+app.command()(versioned.publish)
 
-Url = Annotated[
-    str, typer.Option(envvar="OTMIRROR_NIFI_URL", help="NiFi's REST API.", metavar="http://HOST:PORT/nifi-api")
-]
 Name = Annotated[str, typer.Argument(help="The flow's name on the canvas.")]
-_URL = f"http://127.0.0.1:{PORT}/nifi-api"
 _STYLES = {"RUNNING": "green", "INVALID": "red", "VALIDATING": "yellow", "ERROR": "red", "WARNING": "yellow"}
 
 
 @app.command("import")
 def import_(
     flow: Annotated[str, typer.Argument(help="A flow file, or the name of one in flows/.")],
-    url: Url = _URL,
+    url: Url = DEFAULT_URL,
     name: Annotated[str | None, typer.Option(help="Its name on the canvas. [default: the file's]")] = None,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a parameter; may repeat.")] = None,
     secret: Annotated[
@@ -46,6 +47,9 @@ def import_(
     drop_queued: Annotated[
         bool, typer.Option("--drop-queued", help="With --replace: drop FlowFiles that wait in its queues.")
     ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Import components whose type this NiFi lacks; say which they are.")
+    ] = False,
 ) -> None:
     """Put a flow on the canvas, set its parameters and say what is not valid yet."""
     values = collect(params, param or (), secret or ())
@@ -56,36 +60,45 @@ def import_(
         values,
         replace=replace,
         drop_queued=drop_queued,
+        allow_missing=allow_missing,
         say=lambda line: typer.echo(line, err=True),
     )
-    told = api.status(group)
+    _tell_imported(api, group)
+
+
+def _tell_imported(api: NifiApi, group: str) -> None:
+    """Print what came in, what this NiFi lacks for it and what is wrong beside that; exit status 1 with the latter."""
+    told, lacking = api.status(group), ghosts(api.rest, group)
     typer.echo(f"{told.name}: {len(told.components)} processors, {len(told.queues)} queues")
-    for component in told.invalid:
-        for error in component.errors:
-            typer.echo(f"{component.name}: {' '.join(error.split())}", err=True)
-    if told.invalid:
+    for line in lacking.told:
+        typer.echo(line, err=True)
+    wrong = [(c.name, " ".join(e.split())) for c in told.invalid for e in lacking.own_errors(c)]
+    for name, error in wrong:
+        typer.echo(f"{name}: {error}", err=True)
+    if wrong:
         raise typer.Exit(1)
 
 
 @app.command()
 def export(
     name: Name,
-    url: Url = _URL,
+    url: Url = DEFAULT_URL,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: flows/NAME.json]")] = None,
 ) -> None:
     """Write a flow from the canvas to its file; name and parameter values the file has are kept."""
     api = NifiApi(url)
     target = output or PROJECT / "flows" / f"{name}.json"
-    exported = api.export_flow(api.group(name))
+    group = api.group(name)
+    exported = api.export_flow(group)
     before = target.read_text(encoding="utf-8") if target.exists() else ""
-    text = dumps(keep_local(exported, load(target)) if before else exported)
+    text = dumps(keep_local(exported, load(target), api.missing(group)) if before else exported)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     typer.echo(f"{target} {'is unchanged' if text == before else 'written'}")
 
 
 @app.command()
-def start(name: Name, url: Url = _URL) -> None:
+def start(name: Name, url: Url = DEFAULT_URL) -> None:
     """Start a flow's processors and verify that they run."""
     api = NifiApi(url)
     api.start(api.group(name))
@@ -93,7 +106,7 @@ def start(name: Name, url: Url = _URL) -> None:
 
 
 @app.command()
-def stop(name: Name, url: Url = _URL) -> None:
+def stop(name: Name, url: Url = DEFAULT_URL) -> None:
     """Stop a flow's processors; what waits in its queues is kept."""
     api = NifiApi(url)
     api.stop(api.group(name))
@@ -101,7 +114,7 @@ def stop(name: Name, url: Url = _URL) -> None:
 
 
 @app.command()
-def status(name: Name, url: Url = _URL) -> None:
+def status(name: Name, url: Url = DEFAULT_URL) -> None:
     """Show a flow's processors, queues and bulletins; exit status 1 when it does not run as a whole."""
     api = NifiApi(url)
     told = api.status(api.group(name))
@@ -112,7 +125,7 @@ def status(name: Name, url: Url = _URL) -> None:
 
 @app.command()
 def trace(
-    batch: Annotated[str, typer.Argument(help="Column batch of a row in the lakehouse.")], url: Url = _URL
+    batch: Annotated[str, typer.Argument(help="Column batch of a row in the lakehouse.")], url: Url = DEFAULT_URL
 ) -> None:
     """Follow a row back to the reads it came from, in NiFi's provenance."""
     for event in origins(NifiApi(url), batch):
@@ -142,12 +155,6 @@ def show(told: FlowStatus, console: Console) -> None:
     for b in told.bulletins:
         line = f"{b.time} {b.level} {b.source}: {b.message}"
         console.print(line, style=_STYLES.get(b.level), markup=False, highlight=False, soft_wrap=True)
-
-
-def flow_file(named: str) -> Path:
-    """Return the flow file a user means: a path, or a name in flows/."""
-    path = Path(named)
-    return path if path.suffix == ".json" or path.exists() else PROJECT / "flows" / f"{named}.json"
 
 
 def collect(

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import bundle, install, java, victoriametrics
+from otmirror.embedded import brokers, bundle, install, java, victoriametrics
 from otmirror.embedded.maven import apt_install
+from otmirror.errors import UnavailableError
 
 
 class Part(str, Enum):
@@ -25,11 +26,20 @@ class Part(str, Enum):
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests talk to, when there is root; without it those tests skip and say so."""
+    """Install what only the tests talk to: Node.js, Mosquitto, Kafka; without one of them its tests skip and say so."""
     if not (shutil.which("node") and shutil.which("npm")):
         say("Node.js: installing Debian's package for the tests against devices of another make")
         if not apt_install("nodejs", "npm"):
             say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
+    _broker(brokers.mosquitto_binary, say)
+    _broker(lambda: brokers.kafka_jars(say), say)
+
+
+def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
+    try:
+        have()
+    except UnavailableError as error:
+        say(f"{error}; the tests that need it will skip")
 
 
 _PARTS: dict[Part, Callable[[Callable[[str], object]], object]] = {

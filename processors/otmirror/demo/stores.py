@@ -33,15 +33,18 @@ _series = msgspec.json.Decoder(Series)
 
 
 def export(
-    url: str, metric: str, start: float | None = None, session: requests.Session | None = None
+    url: str, metric: str, start: float | None = None, session: requests.Session | None = None, raw: bool = True
 ) -> Iterator[Series]:
-    """Yield the stored series of `metric`, from `start` (seconds since 1970) on.
+    """Yield the series of `metric` from `start` (seconds since 1970) on, as stored or (not `raw`) as queries see them.
 
     Raises:
         UnavailableError: the server does not answer.
     """
     # Without an end it exports up to the last whole second only.
-    params = {"match[]": metric, "reduce_mem_usage": "1", "end": str(time.time() + _AHEAD)}
+    params = {"match[]": metric, "end": str(time.time() + _AHEAD)}
+    if raw:
+        # Without it the server removes repeats first.
+        params["reduce_mem_usage"] = "1"
     if start:
         params["start"] = str(start)
     for line in _get(session or session_for(url), url, "/api/v1/export", params).splitlines():
@@ -57,8 +60,10 @@ def _get(session: requests.Session, url: str, path: str, params: dict[str, str])
     return answer.content
 
 
-def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
-    """Return every stored sample of `metric`: columns tag, source, ts_ms (ms since 1970), value.
+def victoriametrics(url: str, metric: str = "ot_value", raw: bool = True) -> pa.Table:
+    """Return every sample of `metric`: columns tag, source, ts_ms (ms since 1970), value.
+
+    With `raw` as they are stored, repeats included; without it as the server shows them to a query.
 
     Raises:
         UnavailableError: the server does not answer.
@@ -67,7 +72,7 @@ def victoriametrics(url: str, metric: str = "ot_value") -> pa.Table:
     session = session_for(url)
     _get(session, url, "/internal/force_flush", {})
     columns: dict[str, list[Any]] = {"tag": [], "source": [], "ts_ms": [], "value": []}
-    for series in export(url, metric, session=session):
+    for series in export(url, metric, session=session, raw=raw):
         count = len(series.timestamps)
         columns["tag"] += [series.metric.get("tag", "")] * count
         columns["source"] += [series.metric.get("source", "")] * count

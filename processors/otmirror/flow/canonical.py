@@ -31,13 +31,24 @@ def load(path: Path) -> Flow:
         ConfigError: the file cannot be read or is no flow definition; the message names file and line.
     """
     try:
-        flow = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"flow {path}: {error.strerror}") from None
+    return loads(content, str(path))
+
+
+def loads(content: bytes, name: str) -> Flow:
+    """Return the flow in a JSON text; `name` says in messages where it comes from.
+
+    Raises:
+        ConfigError: it is no flow definition; the message names the line.
+    """
+    try:
+        flow = json.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"flow {path}: not JSON: {error}") from None
+        raise ConfigError(f"flow {name}: not JSON: {error}") from None
     if not isinstance(flow, dict) or not isinstance(flow.get("flowContents"), dict):
-        raise ConfigError(f"flow {path}: no flow definition (it has no flowContents)")
+        raise ConfigError(f"flow {name}: no flow definition (it has no flowContents)")
     return flow
 
 

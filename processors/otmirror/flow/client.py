@@ -22,6 +22,10 @@ from otmirror.flow.provenance import Event, Provenance
 from otmirror.flow.status import Bulletin, Component, FlowStatus, Queue
 
 _PAUSE = 0.25
+_TYPED = (
+    ("processors", "/flow/processor-types", "processorTypes"),
+    ("controllerServices", "/flow/controller-service-types", "controllerServiceTypes"),
+)
 
 
 class NifiApi(Provenance):
@@ -324,10 +328,15 @@ class NifiApi(Provenance):
         self.await_ready(group, timeout)
 
     def _check_types(self, flow: Flow) -> None:
-        told = self.rest.get("/flow/processor-types")["processorTypes"]
-        missing = sorted(set(_types(flow["flowContents"])) - {entry["type"] for entry in told})
+        missing: set[str] = set()
+        for kind, path, key in _TYPED:
+            wanted = set(_types(flow["flowContents"], kind))
+            if wanted:
+                missing |= wanted - {entry["type"] for entry in self.rest.get(path)[key]}
         if missing:
-            raise ConfigError(f"this NiFi has no processor {', '.join(missing)}: is its NAR or folder loaded?")
+            raise ConfigError(
+                f"this NiFi has no {', '.join(sorted(missing))}: is its NAR or folder loaded? (--allow-missing)"
+            )
 
     def _snapshot(self, group: str) -> dict[str, Any]:
         told = self.rest.get(f"/flow/process-groups/{group}/status", recursive="true")
@@ -366,9 +375,9 @@ class NifiApi(Provenance):
             raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
 
 
-def _types(group: Json) -> list[str]:
-    inner = [kind for child in group.get("processGroups") or () for kind in _types(child)]
-    return [processor["type"] for processor in group.get("processors") or ()] + inner
+def _types(group: Json, kind: str) -> list[str]:
+    inner = [name for child in group.get("processGroups") or () for name in _types(child, kind)]
+    return [c["type"] for c in group.get(kind) or ()] + inner
 
 
 def _counts(queues: Mapping[str, int]) -> str:
