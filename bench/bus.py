@@ -1,0 +1,82 @@
+"""How fast the way over a broker is: plant, edge flow, Kafka or Mosquitto, hub flow, both stores, on one machine.
+
+The embedded NiFi has no MQTT and Kafka processors: a relay of ordinary Python clients stands in for them (see
+otmirror.demo.bus), so the figures are those of the whole chain with that relay, not of NiFi's own publishers.
+
+    make bench-bus                                 both brokers
+    python bench/bus.py --through kafka --seconds 60 --tags 2500
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from pathlib import Path
+
+from otmirror.demo import run
+from otmirror.demo.bus import BusStack
+from otmirror.demo.freshness import HotFreshness, cold_ages, percentile
+from otmirror.workspace import work
+
+
+def quiet(_: object) -> None:
+    """Say nothing."""
+
+
+def freshness(through: str, tags: int, seconds: float) -> None:
+    """Mirror `tags` tags over each protocol once a second and print the ages in both stores."""
+    with BusStack(work() / "bench", ["--tags", str(tags)], through, say=quiet) as stack:
+        stack.start()
+        begun = time.time()
+        stack.run()
+        time.sleep(run.WARM_UP)
+        hot = HotFreshness(stack.victoriametrics.url)
+        hot.start()
+        time.sleep(seconds)
+        hot.stop()
+        stack.stop_sources()
+        emitted = sum(run.emitted(stack).values())
+        stack.drain_bus(emitted, 600)
+        rows = stack.lakehouse.samples()
+        assert rows is not None
+        cold = cold_ages(rows, stack.lakehouse.commits(), int((begun + run.WARM_UP) * 1e6))
+        print(f"\n{through}: {emitted} samples in {seconds + run.WARM_UP:.0f} s, stored {stack.distinct()}")
+    for store, ages in (("VictoriaMetrics", hot.ages), ("Iceberg", cold)):
+        told = ((name, percentile(ages, share)) for name, share in run.PERCENTILES)
+        print(f"  freshness in {store:<16}", "  ".join(f"{name} {age:.2f} s" for name, age in told if age is not None))
+
+
+def saturation(through: str, tags: int, seconds: float) -> None:
+    """Read as fast as the plant answers and print samples a second from the devices into both stores."""
+    parameters = {"poll.interval": "10 ms"}
+    plant = ["--tags", str(tags), "--speed", "1000"]
+    with BusStack(work() / "bench", plant, through, parameters=parameters, say=quiet) as stack:
+        stack.start()
+        begun = time.monotonic()
+        stack.run()
+        time.sleep(seconds)
+        stack.stop_sources()
+        emitted = sum(run.emitted(stack).values())
+        stack.drain_bus(emitted, 900)
+        taken = time.monotonic() - begun
+    print(f"  saturation: {emitted} samples, {emitted / taken:,.0f} samples/s until all are in both stores")
+
+
+def main() -> None:
+    """Run everything and print it."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--through", choices=["kafka", "mqtt"], action="append")
+    options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--tags", type=int, default=2500, help="tags over each protocol")
+    asked = options.parse_args()
+    load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "?"
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, load {load} at the start")
+    for through in asked.through or ["kafka", "mqtt"]:
+        freshness(through, asked.tags, asked.seconds)
+        saturation(through, 2000, asked.seconds / 3)
+
+
+if __name__ == "__main__":
+    main()
