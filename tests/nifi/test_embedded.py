@@ -251,7 +251,7 @@ def test_what_cannot_be_imported_is_said(client: NifiApi, file: Path, change: di
 def test_a_processor_this_nifi_lacks_is_named(client: NifiApi, file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text(file.read_text().replace('"Shout"', '"Whisper"').replace('"ticker"', '"other"'))
-    with pytest.raises(ConfigError, match="has no .*Whisper"):
+    with pytest.raises(ConfigError, match=r"has no .*Whisper"):
         client.import_flow(other)
     assert "other" not in client.groups()
 
