@@ -8,7 +8,9 @@ from batches import batch, line
 
 from otmirror.clock import SystemClock
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.maintenance import Options
 from otmirror.iceberg.sink import IcebergSink
+from otmirror.iceberg.upkeep import maintain
 
 T0 = 1_700_000_000_000_000
 ROWS = 20
@@ -34,3 +36,17 @@ def deliver(warehouse: str, numbers: list[int], acknowledged: str, ready: object
             raise SystemExit(f"batch {number}: {output}")
         with open(acknowledged, "ab", buffering=0) as file:
             os.write(file.fileno(), f"{number}\n".encode())
+
+
+def clean(warehouse: str, counted: str, done: object, ready: object = None, forever: bool = False) -> None:
+    """Maintain the tables again and again until `done`; the days each run rewrote are noted in a file.
+
+    With `forever` only a kill ends it.
+    """
+    config = Config(warehouse=warehouse)
+    if ready is not None:
+        ready.set()
+    while forever or not done.is_set():
+        reports = maintain(config, Options(include_today=True), SystemClock())
+        with open(counted, "ab", buffering=0) as file:
+            os.write(file.fileno(), f"{sum(len(report.rewritten) for report in reports)}\n".encode())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from otmirror.errors import MistakesError
+from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG, template_problems
 
 CATALOG_TYPES = ("sqlite", "sql", "rest")
 DAY = 86400.0
@@ -45,6 +46,8 @@ class Config:
     s3_access_key: str | None = None
     s3_secret_key: str | None = field(default=None, repr=False)
     snapshot_retention: float = DAY
+    telegraf_tag: str = DEFAULT_TAG
+    telegraf_source: str = DEFAULT_SOURCE
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further pyiceberg properties."""
 
@@ -55,6 +58,7 @@ class Config:
             MistakesError: with every mistake.
         """
         problems = [*_place_problems(self), *_secret_problems(self)]
+        problems += template_problems(self.telegraf_tag, self.telegraf_source)
         for title, name in (("Samples Table", self.samples_table), ("Rejects Table", self.rejects_table)):
             if not _NAME.fullmatch(name):
                 problems.append(f"{title}: {name!r} is no table name (letters, digits and _)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pyiceberg.table.metadata import TableMetadata
 
 KEY = "otmirror.batch"
@@ -44,3 +46,16 @@ class Ledger:
             if batch:
                 self._known.setdefault(batch, snapshot.snapshot_id)
         self._head, self._count = current, count
+
+
+def outdated(metadata: TableMetadata, before_us: int) -> list[int]:
+    """Return the snapshots that were replaced by a later one before a time (microseconds since 1970).
+
+    It is not their own age that counts: after a pause a snapshot may be old and yet have been the current one a moment
+    ago, when a reader began with it. Heads of branches and tags are never among them. What is returned is the older
+    part of the history, so that the ledger loses its oldest batches only.
+    """
+    heads = {ref.snapshot_id for ref in metadata.refs.values()}
+    history = sorted(metadata.snapshots, key=lambda snapshot: (snapshot.sequence_number or 0, snapshot.timestamp_ms))
+    replaced = [(old.snapshot_id, new.timestamp_ms * 1000) for old, new in pairwise(history)]
+    return [number for number, at in replaced if at < before_us and number not in heads]

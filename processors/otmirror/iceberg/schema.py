@@ -62,6 +62,10 @@ class Layout:
     arrow: pa.Schema
     day_of: str
     sorted_by: tuple[str, ...]
+    same: tuple[str, ...] = ()
+    """Rows with the same values in these columns are one row, stored again; none: every row counts."""
+    earliest: tuple[str, ...] = ()
+    """Of such rows the first in the order of these columns (nulls last) is kept."""
 
     @property
     def schema(self) -> Schema:
@@ -86,7 +90,7 @@ class Layout:
         return SortOrder(*(SortField(schema.find_field(name).field_id, IdentityTransform()) for name in self.sorted_by))
 
 
-SAMPLES = Layout(SAMPLES_ARROW, "ts", ("tag", "ts"))
+SAMPLES = Layout(SAMPLES_ARROW, "ts", ("tag", "ts"), ("tag", "ts", "source"), ("ts_read", "seq", "batch"))
 REJECTS = Layout(REJECTS_ARROW, "ts_rejected", ("ts_rejected",))
 
 

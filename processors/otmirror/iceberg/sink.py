@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -13,10 +13,13 @@ from otmirror.clock import Clock
 from otmirror.errors import ConfigError, MirrorError
 from otmirror.iceberg.catalog import TEMPORARY, explain, hidden, open_catalog
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.maintenance import Options, Report, StoppedError
 from otmirror.iceberg.schema import REJECTS, SAMPLES, Layout, reject_rows, sample_rows
+from otmirror.iceberg.upkeep import maintain
 from otmirror.iceberg.writer import Commit, MismatchError, TableWriter
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
+from otmirror.telegraf.decoder import TelegrafDecoder
 
 EXPIRE_EVERY = 3600.0
 """Seconds between two clean-ups of a table's snapshots."""
@@ -25,6 +28,8 @@ EXPIRE_FIRST = 600.0
 CLOSE_WAIT = 5.0
 """Seconds to wait for a batch that is being stored; it may hang for as long as the catalog's driver lets it."""
 TELL_DUPLICATES_EVERY = 600.0
+MAINTENANCE_BUDGET = 600.0
+"""Seconds after which a maintenance FlowFile begins no further day; the next one goes on."""
 
 ATTRIBUTES = ("otmirror.content", "otmirror.rejected.by", "otmirror.error")
 """The FlowFile attributes `write` looks at."""
@@ -36,6 +41,7 @@ class IcebergSink:
     def __init__(self, config: Config, clock: Clock):
         """Nothing is opened yet."""
         self._config, self._clock = config, clock
+        self._telegraf = TelegrafDecoder(config.telegraf_tag, config.telegraf_source)
         self._notices = Notices(clock.monotonic)
         self._writers: dict[str, TableWriter] = {}
         self._catalog: Catalog | None = None
@@ -43,10 +49,11 @@ class IcebergSink:
         self._failing_since: float | None = None
         self._no_expiry_before = float("-inf")
         self._duplicates, self._tell_duplicates = 0, float("-inf")
-        self._lock = threading.Lock()
+        self._lock, self._maintaining, self._stop = threading.Lock(), threading.Lock(), threading.Event()
 
     def close(self) -> None:
         """Let go of the catalog; the next batch opens it again. A batch being stored is waited for a short time."""
+        self._stop.set()
         if self._lock.acquire(timeout=CLOSE_WAIT):
             try:
                 self._drop()
@@ -64,9 +71,13 @@ class IcebergSink:
     def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
         """Store one FlowFile of samples, or of rejects when attribute `otmirror.content` says so.
 
+        With `maintenance` there the FlowFile's content does not matter: the tables are looked after.
+
         Returns relationship `success`, `retry` (the catalog or storage cannot take it now; what was stored is
         recognised next time) or `failure` (a table cannot take our rows).
         """
+        if attributes.get("otmirror.content") == "maintenance":
+            return self._maintain(attributes)
         batch = samples.batch_id(content)
         with self._lock:
             try:
@@ -83,6 +94,33 @@ class IcebergSink:
         if "otmirror.error" in attributes:
             told["otmirror.error"] = ""
         return Output("success", told, None)
+
+    def _maintain(self, attributes: Mapping[str, str]) -> Output:
+        """Look after the tables, over a catalog connection of its own, so that batches go on beside it."""
+        if not self._maintaining.acquire(blocking=False):
+            return Output("retry", {"otmirror.error": "maintenance is under way already"}, None)
+        try:
+            self._stop.clear()
+            options = Options(retention=self._config.snapshot_retention, budget=MAINTENANCE_BUDGET)
+            reports = maintain(self._config, options, self._clock, self._say_on)
+        except MirrorError as error:
+            mismatch = isinstance(error, MismatchError)
+            self._notices.say("error" if mismatch else "warn", "maintenance", str(error))
+            return Output("failure" if mismatch else "retry", {"otmirror.error": str(error)}, None)
+        finally:
+            self._maintaining.release()
+        self._notices.clear("maintenance", "maintenance of the Iceberg tables works again")
+        for report in reports:
+            for day, reason in report.left.items():
+                self._notices.say("info", "left", f"table {report.table}: day {day} was left: {reason}")
+        told = maintained(reports)
+        if "otmirror.error" in attributes:
+            told["otmirror.error"] = ""
+        return Output("success", told, None)
+
+    def _say_on(self, _: str) -> None:
+        if self._stop.is_set():
+            raise StoppedError("the maintenance was stopped; what it did stays done")
 
     def _failed(self, error: Exception) -> Output:
         self._drop()
@@ -128,7 +166,7 @@ class IcebergSink:
             rejects = samples.decode_rejects(content)
         else:
             origin = "iceberg"
-            decoded = samples.decode(content)
+            decoded = samples.decode(content, self._telegraf)
             rows, odd = sample_rows(decoded.table, batch)
             rejects = decoded.rejects + odd
             if rows.num_rows:
@@ -182,3 +220,15 @@ def _told(writer: TableWriter, rows: pa.Table, commit: Commit) -> dict[str, str]
     if commit.duplicate:
         told["otmirror.iceberg.duplicate"] = "true"
     return told
+
+
+def maintained(reports: Sequence[Report]) -> dict[str, str]:
+    """Return what maintenance did as FlowFile attributes, all tables together."""
+    return {
+        "otmirror.iceberg.duplicates.removed": str(sum(report.duplicates for report in reports)),
+        "otmirror.iceberg.files.before": str(sum(report.before.files for report in reports)),
+        "otmirror.iceberg.files.after": str(sum(report.after.files for report in reports)),
+        "otmirror.iceberg.files.removed": str(sum(report.removed for report in reports)),
+        "otmirror.iceberg.days.left": str(sum(len(report.left) for report in reports)),
+        "otmirror.iceberg.seconds": f"{sum(report.seconds for report in reports):.1f}",
+    }

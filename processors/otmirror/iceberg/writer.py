@@ -13,7 +13,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from otmirror import __version__
 from otmirror.errors import MirrorError, UnavailableError
-from otmirror.iceberg.ledger import KEY, Ledger
+from otmirror.iceberg.ledger import KEY, Ledger, outdated
 from otmirror.iceberg.schema import PROPERTIES, Layout, misfits
 
 
@@ -49,7 +49,7 @@ class _Transaction(Transaction):
         return self._seen[2]
 
 
-class _Table(Table):
+class WatchedTable(Table):
     """A table that looks at every metadata it learns.
 
     pyiceberg refreshes the table between a commit that lost against another writer and its own next attempt; the
@@ -72,6 +72,11 @@ class _Table(Table):
         return self
 
 
+def watched(table: Table) -> WatchedTable:
+    """Return the same table with cheaper transactions and a guard."""
+    return WatchedTable(table.name(), table.metadata, table.metadata_location, table.io, table.catalog, table.config)
+
+
 class TableWriter:
     """Appends batches to one table. Not thread-safe; any number of processes may write the same table.
 
@@ -88,10 +93,7 @@ class TableWriter:
         """
         self.name = identifier
         self._layout, self._ledger = layout, Ledger()
-        table = _open(catalog, identifier, layout)
-        self._table = _Table(
-            table.name(), table.metadata, table.metadata_location, table.io, table.catalog, table.config
-        )
+        self._table = watched(_open(catalog, identifier, layout))
         self._fit()
 
     def append(self, rows: pa.Table, batch: str) -> Commit:
@@ -145,18 +147,13 @@ class TableWriter:
                     update.add_column(column.name, column.field_type)
 
     def expire(self, older_than_us: int) -> int:
-        """Forget snapshots older than a time (microseconds since 1970), never the current one.
+        """Forget the snapshots that were replaced before a time (microseconds since 1970), never the current one.
 
         Their data stays; that their batches were stored is no longer known. Returns how many.
         """
         self._table.guard = None
         self._table.refresh()
-        heads = {ref.snapshot_id for ref in self._table.metadata.refs.values()}
-        old = [
-            s.snapshot_id
-            for s in self._table.metadata.snapshots
-            if s.timestamp_ms * 1000 < older_than_us and s.snapshot_id not in heads
-        ]
+        old = outdated(self._table.metadata, older_than_us)
         if old:
             self._table.maintenance.expire_snapshots().by_ids(old).commit()
         return len(old)
