@@ -1,10 +1,15 @@
 """Poll grid, backoff, notices and emission: hand-computed cases on a clock that the test moves."""
 
+import threading
+from types import SimpleNamespace
+
 import pyarrow as pa
 import pytest
 
 from otmirror import samples
+from otmirror.attendance import Attendance
 from otmirror.backoff import Backoff
+from otmirror.clock import SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.notices import Notice, Notices
 from otmirror.schedule import PollGrid
@@ -192,3 +197,33 @@ def test_sequence_numbers_never_come_twice_even_after_a_restart():
     first = Sequence(Clock(1_000_000))
     assert list(first.take(3)) + list(first.take(1)) == [1_000_000, 1_000_001, 1_000_002, 1_000_003]
     assert Sequence(Clock(2_000_000)).take(1)[0] == 2_000_000
+
+
+def test_numbers_begin_when_the_first_are_taken_and_anew_after_a_restart():
+    """On a cluster every node has a reader; the one that reads second must not continue from when it was made."""
+    clock = SimpleNamespace(now_us=lambda: moment)
+    moment = 1_000
+    numbers = Sequence(clock)
+    moment = 5_000
+    assert list(numbers.take(2)) == [5_000, 5_001]
+    moment = 9_000
+    assert list(numbers.take(1)) == [5_002]
+    numbers.restart()
+    assert list(numbers.take(2)) == [9_000, 9_001]
+
+
+def test_who_is_not_asked_any_more_leaves_once_and_knows_when_it_is_asked_again():
+    left = threading.Event()
+    attendance = Attendance("test", SystemClock(), left.set, after=0.2)
+    try:
+        assert not left.wait(0.5)  # nobody was there yet
+        with attendance.call() as back:
+            assert back
+            assert not left.wait(0.5)  # a call that takes its time is no absence
+        with attendance.call() as back:
+            assert not back
+        assert left.wait(5)
+        with attendance.call() as back:
+            assert back
+    finally:
+        attendance.close()

@@ -1,4 +1,4 @@
-"""`otmirror nifi`: the embedded NiFi."""
+"""`otmirror nifi`: the embedded NiFi, one or a cluster."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 
 from otmirror.embedded.bundle import PROCESSORS, bundle_dependencies
+from otmirror.embedded.cluster import COORDINATOR, PRIMARY, Cluster, NodeStatus, layout
 from otmirror.embedded.install import install as install_nifi
-from otmirror.embedded.server import EmbeddedNifi
+from otmirror.embedded.server import EmbeddedNifi, NifiStatus
+from otmirror.errors import ConfigError
 from otmirror.workspace import work
 
 PORT = 8643
@@ -19,8 +21,10 @@ PORT = 8643
 app = typer.Typer(help="A NiFi of one's own, on this machine only.", no_args_is_help=True)
 
 Home = Annotated[Path | None, typer.Option(help="Folder with its flow, queues and logs. [default: .work/nifi/pilot]")]
-Port = Annotated[int, typer.Option(help="Port of the canvas on 127.0.0.1; 0: any free one.")]
+Port = Annotated[int, typer.Option(help="Port of the canvas on 127.0.0.1; 0: any free one. Nodes have the next ones.")]
 Nar = Annotated[list[Path] | None, typer.Option(help="Load this NAR instead of the processors' folder; may repeat.")]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Start a cluster of so many nodes; the ones missing, later.")]
+Node = Annotated[int, typer.Option(min=1, help="Which node of a cluster.")]
 
 
 def home_of(named: Path | None) -> Path:
@@ -37,47 +41,101 @@ def install() -> None:
 
 
 @app.command()
-def start(home: Home = None, port: Port = PORT, nar: Nar = None) -> None:
-    """Start NiFi with the processors and wait until it answers."""
+def start(home: Home = None, port: Port = PORT, nar: Nar = None, nodes: Nodes = None) -> None:
+    """Start NiFi with the processors and wait until it answers; with --nodes a cluster, until all are connected."""
     if not nar:
         bundle_dependencies(_say)
     install_nifi(_say)
-    server = EmbeddedNifi(home_of(home), port, None if nar else PROCESSORS, nar or [])
+    extensions = None if nar else PROCESSORS
+    if layout(home_of(home)) or (nodes or 1) > 1:
+        cluster = Cluster(home_of(home), nodes or 0, port, extensions, nar or [])
+        with Console(stderr=True).status(f"{len(cluster.nodes)} NiFi nodes start ..."):
+            cluster.start()
+        for node in cluster.status():
+            typer.echo(_told(node))
+        return
+    server = EmbeddedNifi(home_of(home), port, extensions, nar or [])
     with Console(stderr=True).status("NiFi starts ..."):
         server.start()
     typer.echo(f"NiFi {server.status().version} runs: {server.canvas}")
 
 
 @app.command()
-def stop(home: Home = None) -> None:
+def stop(
+    home: Home = None,
+    node: Annotated[int | None, typer.Option(min=1, help="Stop this node of a cluster only.")] = None,
+) -> None:
     """Stop NiFi; what waits in its queues is kept."""
-    server = EmbeddedNifi(home_of(home))
-    was = server.status().running
-    server.stop()
-    typer.echo("NiFi is stopped." if was else "NiFi was not running.")
+    if node is not None:
+        _node(home_of(home), node).stop()
+        typer.echo(f"Node {node} is stopped; `otmirror nifi start` starts it again.")
+    elif layout(home_of(home)):
+        Cluster(home_of(home)).stop()
+        typer.echo("The cluster is stopped.")
+    else:
+        server = EmbeddedNifi(home_of(home))
+        was = server.status().running
+        server.stop()
+        typer.echo("NiFi is stopped." if was else "NiFi was not running.")
 
 
 @app.command()
 def status(home: Home = None) -> None:
-    """Say whether NiFi runs and where; exit status 1 when it does not."""
+    """Say whether NiFi runs and where; exit status 1 when it does not, or when not all nodes are connected."""
+    if layout(home_of(home)):
+        nodes = Cluster(home_of(home)).status()
+        for node in nodes:
+            typer.echo(_told(node))
+        connected = sum(node.connected for node in nodes)
+        typer.echo(f"{connected} of {len(nodes)} nodes are connected.")
+        if connected < len(nodes):
+            raise typer.Exit(1)
+        return
     told = EmbeddedNifi(home_of(home)).status()
+    typer.echo(_told_alone(told))
     if not told.running:
-        left = f" ({told.processes} of its processes are left; the next start ends them)" if told.processes else ""
-        typer.echo(f"NiFi does not run{left}.")
         raise typer.Exit(1)
-    version = f"{told.version} runs" if told.version else "runs but does not answer"
-    typer.echo(f"NiFi {version}: {told.url} (pid {told.pid}, {told.processes} processes)")
 
 
 @app.command()
 def logs(
-    home: Home = None, lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50
+    home: Home = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
+    node: Node = 1,
 ) -> None:
     """Print the last lines of NiFi's log, what the Python processors say included."""
-    server = EmbeddedNifi(home_of(home))
+    of_cluster = layout(home_of(home)) is not None or node > 1
+    server = _node(home_of(home), node) if of_cluster else EmbeddedNifi(home_of(home))
     for line in server.logs(lines):
         typer.echo(line)
     typer.echo(f"({server.app_log})", err=True)
+
+
+def _node(home: Path, number: int) -> EmbeddedNifi:
+    if layout(home) is None:
+        raise ConfigError(f"{home} is no cluster, so it has no node {number}")
+    nodes = Cluster(home).nodes
+    if number > len(nodes):
+        raise ConfigError(f"{home} is a cluster of {len(nodes)} nodes; there is no node {number}")
+    return nodes[number - 1]
+
+
+def _told(node: NodeStatus) -> str:
+    """Return the line about a node of a cluster."""
+    if node.pid is None:
+        return f"node {node.number} does not run: {node.url}"
+    roles = [name for role, name in ((COORDINATOR, "coordinator"), (PRIMARY, "primary")) if role in node.roles]
+    queued = f"queued {node.queued}" if node.queued else ""
+    parts = [(node.state or "runs, not yet in the cluster").lower(), *roles, f"pid {node.pid}", queued]
+    return f"node {node.number} {node.url} {', '.join(part for part in parts if part)}"
+
+
+def _told_alone(told: NifiStatus) -> str:
+    if not told.running:
+        left = f" ({told.processes} of its processes are left; the next start ends them)" if told.processes else ""
+        return f"NiFi does not run{left}."
+    version = f"{told.version} runs" if told.version else "runs but does not answer"
+    return f"NiFi {version}: {told.url} (pid {told.pid}, {told.processes} processes)"
 
 
 def _say(line: str) -> None:

@@ -6,12 +6,14 @@ import os
 import secrets
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from otmirror.embedded.install import CONF, Installation
 
 TEMPLATES = CONF / "embedded"
+CLUSTER_TEMPLATES = CONF / "cluster"
 # What a distribution's own file sets up for HTTPS and logins, which a NiFi for this machine only does without.
 _BLANK = (
     "nifi.web.https.host",
@@ -29,11 +31,24 @@ _BLANK = (
 )
 
 
-def render(home: Path, installation: Installation, port: int, extensions: Path | None) -> Path:
+@dataclass(frozen=True)
+class Member:
+    """What makes a NiFi a node of a cluster: its two further ports, how many nodes there are, ZooKeeper's address."""
+
+    protocol_port: int
+    load_balance_port: int
+    nodes: int
+    zookeeper: str
+
+
+def render(
+    home: Path, installation: Installation, port: int, extensions: Path | None, member: Member | None = None
+) -> Path:
     """Write `home`/conf for a NiFi on 127.0.0.1:`port` and return nifi.properties.
 
-    `extensions` is the folder of the Python processors; without one they come from NARs only. What NiFi keeps in
-    conf (the flow) stays. The key for sensitive values is made once per home and readable by the owner only.
+    `extensions` is the folder of the Python processors; without one they come from NARs only. A `member` is a node of
+    a cluster. What NiFi keeps in conf (the flow) stays. The key for sensitive values is made once per home and
+    readable by the owner only.
     """
     conf = home / "conf"
     nothing = home / "no-extensions"
@@ -50,6 +65,9 @@ def render(home: Path, installation: Installation, port: int, extensions: Path |
         "sensitive_key": sensitive_key(home),
     }
     text = Template((TEMPLATES / "nifi.properties").read_text()).substitute(values)
+    if member is not None:
+        text += "\n" + _joined("nifi.properties", member)
+        (conf / "state-management.xml").write_text(_joined("state-management.xml", member))
     if installation.properties is not None:
         text = _over(installation.properties, text)
         _copy_others(installation.properties.parent, conf)
@@ -61,6 +79,12 @@ def render(home: Path, installation: Installation, port: int, extensions: Path |
 def base_python() -> str:
     """Return the interpreter NiFi starts Python processors with: the one this virtual environment was made from."""
     return str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve())
+
+
+def share_sensitive_key(home: Path, node: Path) -> None:
+    """Give a node's home the key of the cluster's home: nodes exchange the flow with its values encrypted."""
+    node.mkdir(parents=True, exist_ok=True)
+    _write_private(node / "sensitive.key", sensitive_key(home))
 
 
 def sensitive_key(home: Path) -> str:
@@ -76,6 +100,16 @@ def parse(text: str) -> dict[str, str]:
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _joined(template: str, member: Member) -> str:
+    return Template((CLUSTER_TEMPLATES / template).read_text()).substitute(
+        address="127.0.0.1",
+        protocol_port=member.protocol_port,
+        load_balance_port=member.load_balance_port,
+        nodes=member.nodes,
+        zookeeper=member.zookeeper,
+    )
 
 
 def _over(theirs: Path, ours: str) -> str:

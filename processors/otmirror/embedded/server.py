@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from otmirror.embedded.conf import render
+from otmirror.embedded.conf import Member, render
 from otmirror.embedded.install import Installation, install
 from otmirror.embedded.java import java_home
 from otmirror.embedded.loopback import session
@@ -38,12 +38,16 @@ class EmbeddedNifi:
 
     def __init__(
         self, home: Path, port: int = 0, extensions: Path | None = None, nars: Sequence[Path] = (),
-        installation: Installation | None = None,
+        installation: Installation | None = None, member: Member | None = None,
     ):  # fmt: skip
-        """Take the home, the canvas's port (0: any free one), the processors' folder and NARs to load."""
+        """Take the home, the canvas's port (0: any free one), the processors' folder and NARs to load.
+
+        A `member` is a node of a cluster (`otmirror.embedded.cluster`).
+        """
         self.home = home.resolve()
         self.extensions, self.nars = extensions, tuple(nars)
         self._wanted_port, self._installation = port, installation
+        self._member = member
         self._server = Server("NiFi", self.home)
 
     @property
@@ -103,10 +107,11 @@ class EmbeddedNifi:
         self._place_nars()
         if self.extensions is not None and not self.extensions.is_dir():
             raise ConfigError(f"the processors' folder {self.extensions} does not exist")
-        properties = render(self.home, installation, port, self.extensions)
+        properties = render(self.home, installation, port, self.extensions, self._member)
+        heap = os.environ.get("OTMIRROR_NIFI_HEAP") or ("800m" if self._member else "1g")
         offset = self.app_log.stat().st_size if self.app_log.exists() else 0
         self._server.start(
-            command(java, installation, properties, self.app_log.parent),
+            command(java, installation, properties, self.app_log.parent, heap),
             lambda: about(f"http://127.0.0.1:{port}/nifi-api") is not None,
             timeout,
             env={"JAVA_HOME": str(java.parent.parent)},
@@ -160,9 +165,8 @@ def about(url: str) -> str | None:
         return None
 
 
-def command(java: Path, installation: Installation, properties: Path, logs: Path) -> list[str]:
-    """Return the command that runs NiFi without its bootstrap process."""
-    heap = os.environ.get("OTMIRROR_NIFI_HEAP", "1g")
+def command(java: Path, installation: Installation, properties: Path, logs: Path, heap: str) -> list[str]:
+    """Return the command that runs NiFi without its bootstrap process; `heap` in Java's notation, such as `1g`."""
     return [
         str(java),
         f"-Xmx{heap}",

@@ -209,7 +209,11 @@ class NifiApi(Provenance):
         """
 
         def ready() -> bool:
-            return not any(_awaited(c) for c in self.components(group))
+            try:
+                return not any(_awaited(c) for c in self.components(group))
+            except UnavailableError:
+                # A cluster fails to merge what its nodes tell of a processor that not all of them have loaded.
+                return False
 
         try:
             self._await("processors to be initialised", ready, timeout)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from otmirror.attendance import AWAY_S, Attendance
 from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.loopthread import LoopThread
@@ -33,11 +34,12 @@ class ModbusReader:
     """A source of samples (`otmirror.nifi.Source`): one batch a poll cycle, of all devices that answered in time.
 
     Devices are polled side by side. One that is still being read when the next cycle is due is left out of that
-    cycle, which is counted in `overruns`, and what it gives is returned as soon as it is there.
+    cycle, which is counted in `overruns`, and what it gives is returned as soon as it is there. When nobody asks any
+    more it closes its connections, as the reader of another node may have taken over.
     """
 
-    def __init__(self, config: ModbusConfig, clock: Clock | None = None):
-        """Take checked settings; nothing is connected before the first `read`.
+    def __init__(self, config: ModbusConfig, clock: Clock | None = None, away: float = AWAY_S):
+        """Take checked settings and after how many seconds to leave; nothing is connected before the first `read`.
 
         Raises:
             ValueError: a tag's address is wrong (`taglist.load` with the address check finds these first).
@@ -63,6 +65,7 @@ class ModbusReader:
             for name in config.devices
         }  # fmt: skip
         self._loop = LoopThread(f"modbus {config.source}")
+        self._attendance = Attendance(f"modbus {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
         """Return the next batch, or None when nothing is due soon; bounded by the request timeout.
@@ -70,7 +73,9 @@ class ModbusReader:
         Raises:
             TimeoutError: the poll did not end in time, which its own limits should have seen to.
         """
-        with self._reading:
+        with self._reading, self._attendance.call() as back:
+            if back:
+                self._sequence.restart()
             now = self._clock.monotonic()
             wait = self._grid.wait(now)
             if wait > NEAR_S:
@@ -85,6 +90,7 @@ class ModbusReader:
         """Close all connections. May be called more than once, from any thread."""
         if not self._closing.is_set():
             self._closing.set()
+            self._attendance.close()
             try:
                 self._loop.run(self._shut(), _MARGIN_S)
             finally:
@@ -93,6 +99,11 @@ class ModbusReader:
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
         return self._notices.take()
+
+    def _leave(self) -> None:
+        with self._reading:
+            if self._attendance.away and not self._closing.is_set():
+                self._loop.run(self._let_go(), _MARGIN_S)
 
     def _run(self, work: Coroutine[Any, Any, list[Readings]]) -> list[Readings]:
         if self._closing.is_set():
@@ -172,9 +183,12 @@ class ModbusReader:
             " interval, or read fewer tags of it",
         )  # fmt: skip
 
+    async def _let_go(self) -> None:
+        for device in self.devices.values():
+            await device.close()
+
     async def _shut(self) -> None:
         for task in self._running.values():
             task.cancel()
-        for device in self.devices.values():
-            await device.close()
+        await self._let_go()
         await asyncio.sleep(0)  # lets the transports close their sockets before the loop ends

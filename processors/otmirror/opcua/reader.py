@@ -10,6 +10,7 @@ import pyarrow as pa
 from asyncua import ua
 
 from otmirror import samples
+from otmirror.attendance import AWAY_S, Attendance
 from otmirror.backoff import Backoff
 from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
@@ -52,11 +53,12 @@ _MISTAKES = frozenset(
 class OpcUaReader:
     """Reads the tags of one server on a fixed grid. While the server is away, every cycle gives bad samples.
 
-    It connects when it is first asked, and again after a failure as its backoff allows.
+    It connects when it is first asked, and again after a failure as its backoff allows. When nobody asks any more it
+    ends its session, as the reader of another node may have taken over.
     """
 
-    def __init__(self, config: OpcUaConfig, clock: Clock | None = None):
-        """Take a checked configuration; nothing is connected yet."""
+    def __init__(self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S):
+        """Take a checked configuration and after how many seconds to leave; nothing is connected yet."""
         self._config, self._source = config, config.source
         self._clock = clock or SystemClock()
         self._notices = Notices(self._clock.monotonic)
@@ -77,10 +79,13 @@ class OpcUaReader:
         self._faulty: dict[int, int] = {}
         self._changed = False
         self.guard = ReadOnlyGuard()
+        self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
         """Read the tags that are due within 0.1 s, exactly when they are; None when there are none, or nothing new."""
-        with self._lock:
+        with self._lock, self._attendance.call() as back:
+            if back:
+                self._numbers.restart()
             now = self._clock.monotonic()
             wait = self._grid.wait(now)
             if wait > _SOON or self._stop.wait(wait):
@@ -91,6 +96,7 @@ class OpcUaReader:
     def close(self) -> None:
         """End the session, within a few seconds even when the server does not answer."""
         self._stop.set()
+        self._attendance.close()
         with self._lock:
             self._disconnect()
             self._loop.close()
@@ -98,6 +104,11 @@ class OpcUaReader:
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
         return self._notices.take()
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._attendance.away and not self._stop.is_set():
+                self._disconnect()
 
     def _due(self) -> list[int]:
         before = self._grid.overruns

@@ -203,3 +203,23 @@ def test_nothing_due_returns_at_once(plant: Server, connect: Connect) -> None:
     started = time.monotonic()
     assert reader.read() is None
     assert time.monotonic() - started < 0.05
+
+
+def test_a_reader_that_is_not_asked_ends_its_session_and_comes_back(plant: Server, tmp_path: Path) -> None:
+    """On a cluster the source of another node takes over without a word to this one."""
+    reader = OpcUaReader(
+        OpcUaConfig(plant.url, tuple(TAGS), pki=tmp_path / "pki", interval_ms=100, emit_repeats=True), away=0.5
+    )
+    try:
+        first = read_until(reader, all_good)
+        assert plant.do("sessions") == 1
+        end = time.monotonic() + 15
+        while plant.do("sessions") and time.monotonic() < end:
+            time.sleep(0.05)
+        assert plant.do("sessions") == 0
+        again = read_until(reader, all_good)
+        assert plant.do("sessions") == 1
+        assert min(row["seq"] for row in again.values()) > max(row["ts_read"] for row in first.values())
+    finally:
+        reader.close()
+    assert plant.do("sessions") == 0
