@@ -10,6 +10,7 @@ from otmirror.clock import SystemClock
 
 
 def _config(context):
+    from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG
     from otmirror.victoriametrics.config import Config
 
     p = ToVictoriaMetrics
@@ -27,6 +28,8 @@ def _config(context):
         timeout=nifi.period(context, p.REQUEST_TIMEOUT, 30.0),
         quality_interval=nifi.period(context, p.QUALITY_INTERVAL, 60.0),
         check_acceptance=nifi.flag(context, p.CHECK_ACCEPTANCE),
+        telegraf_tag=nifi.text(context, p.TELEGRAF_TAG) or DEFAULT_TAG,
+        telegraf_source=nifi.text(context, p.TELEGRAF_SOURCE) or DEFAULT_SOURCE,
     )
 
 
@@ -166,6 +169,24 @@ class ToVictoriaMetrics(FlowFileTransform):
         default_value="true",
         allowable_values=["true", "false"],
     )
+    TELEGRAF_TAG = PropertyDescriptor(
+        name="Telegraf Tag",
+        description="Tag of the samples made of Telegraf's metrics (its JSON, or Influx line protocol), one a field. "
+        "{a|b} is the metric's tag a or, where it has none, b; measurement and field stand for their names. Two "
+        "metrics that differ in no tag named here become one tag: for inputs.opcua with equal field names add {id}. "
+        "Give both sinks the same.",
+        required=True,
+        default_value="telegraf/{name|measurement}/{field}",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    TELEGRAF_SOURCE = PropertyDescriptor(
+        name="Telegraf Source",
+        description="Source of the samples made of Telegraf's metrics, with the placeholders of Telegraf Tag except "
+        "field.",
+        required=True,
+        default_value="telegraf:{host|measurement}",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -187,6 +208,8 @@ class ToVictoriaMetrics(FlowFileTransform):
             self.REQUEST_TIMEOUT,
             self.QUALITY_INTERVAL,
             self.CHECK_ACCEPTANCE,
+            self.TELEGRAF_TAG,
+            self.TELEGRAF_SOURCE,
         ]
 
     def getRelationships(self):

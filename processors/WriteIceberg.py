@@ -11,6 +11,7 @@ from otmirror.clock import SystemClock
 
 def _config(context):
     from otmirror.iceberg.config import Config
+    from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG
 
     p = WriteIceberg
     return Config(
@@ -28,6 +29,8 @@ def _config(context):
         s3_access_key=nifi.text(context, p.S3_ACCESS_KEY),
         s3_secret_key=nifi.secret(context, p.S3_SECRET_KEY),
         snapshot_retention=nifi.period(context, p.SNAPSHOT_RETENTION, 86400.0),
+        telegraf_tag=nifi.text(context, p.TELEGRAF_TAG) or DEFAULT_TAG,
+        telegraf_source=nifi.text(context, p.TELEGRAF_SOURCE) or DEFAULT_SOURCE,
         more=nifi.dynamic(context),
     )
 
@@ -67,6 +70,19 @@ def _sink(context):
     configuration="""
         Connect the relationship rejected of ToVictoriaMetrics to this processor (through a MergeContent of its own,
         not merged with samples): FlowFiles whose attribute otmirror.content is rejects go to the rejects table.
+        """,
+)
+@use_case(
+    description="Look after the tables: store each sample once, merge small files, remove files nothing refers to.",
+    notes="Works on days that are over (UTC); batches may be written meanwhile, by this or any other writer.",
+    keywords=["maintenance", "compaction", "duplicates", "redelivery", "expire", "orphan files"],
+    configuration="""
+        Use a second WriteIceberg with the same catalog properties, so that batches do not queue behind it. Lead to it
+        a GenerateFlowFile (File Size 0 B, on the primary node, scheduled once an hour to once a day) with a property
+        otmirror.content of value maintenance. One run begins no further day after 10 minutes; the next run goes on.
+        End success; set retry to be retried by NiFi with backoff. What was done is in the attributes
+        otmirror.iceberg.duplicates.removed, files.before, files.after, files.removed, days.left and seconds (all with
+        that prefix). Files are removed when nothing has referred to them and they are more than a day old.
         """,
 )
 class WriteIceberg(FlowFileTransform):
@@ -171,11 +187,29 @@ class WriteIceberg(FlowFileTransform):
         description="Snapshots older than this are expired, at most once an hour; no data is lost. A batch that comes "
         "again after its snapshot has expired is no longer recognised and is stored twice. A commit takes about "
         "0.2 ms longer for every snapshot kept: with a commit a minute 7 days are fine, with one every 10 seconds "
-        "keep it at 1 day. At least 1 hour; 0 sec: never expire. The small manifest-list files of expired snapshots "
-        "stay in the warehouse.",
+        "keep it at 1 day. At least 1 hour; 0 sec: never expire. The files of expired snapshots stay in the warehouse "
+        "until maintenance removes them.",
         required=True,
         default_value="1 day",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    TELEGRAF_TAG = PropertyDescriptor(
+        name="Telegraf Tag",
+        description="Tag of the samples made of Telegraf's metrics (its JSON, or Influx line protocol), one a field. "
+        "{a|b} is the metric's tag a or, where it has none, b; measurement and field stand for their names. Two "
+        "metrics that differ in no tag named here become one tag: for inputs.opcua with equal field names add {id}. "
+        "Give both sinks the same.",
+        required=True,
+        default_value="telegraf/{name|measurement}/{field}",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    TELEGRAF_SOURCE = PropertyDescriptor(
+        name="Telegraf Source",
+        description="Source of the samples made of Telegraf's metrics, with the placeholders of Telegraf Tag except "
+        "field.",
+        required=True,
+        default_value="telegraf:{host|measurement}",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
     )
 
     def __init__(self, **kwargs):
@@ -199,6 +233,8 @@ class WriteIceberg(FlowFileTransform):
             self.S3_ACCESS_KEY,
             self.S3_SECRET_KEY,
             self.SNAPSHOT_RETENTION,
+            self.TELEGRAF_TAG,
+            self.TELEGRAF_SOURCE,
         ]
 
     def getDynamicPropertyDescriptor(self, name):

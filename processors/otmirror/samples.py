@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -52,7 +52,7 @@ _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 
-class _Line(msgspec.Struct, omit_defaults=True, gc=False):
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
     """One line as written; the field order is the order on the wire."""
 
     tag: _Name
@@ -72,10 +72,10 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
     seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
 
 
-_FIELDS = _Line.__struct_fields__
+_FIELDS = Line.__struct_fields__
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Line)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decoder = msgspec.json.Decoder(Line)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a line can make msgspec raise; the last one by thousands of brackets inside each other."""
 
 
@@ -89,6 +89,9 @@ class Reject(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _reject_decoder = msgspec.json.Decoder(Reject)
+
+Translator = Callable[[bytes, str], tuple[list[Line], list[Reject]]]
+"""Takes a line that is no sample and the reason; returns the samples in it all the same, and what is refused of it."""
 
 
 @dataclass
@@ -151,23 +154,26 @@ def encode(table: pa.Table) -> bytes:
     values = columns[_FIELDS.index("value")]
     if not all(value is None or math.isfinite(value) for value in values):
         raise ValueError("a sample's value is NaN or infinite: JSON has no such number, put it into text")
-    return _encoder.encode_lines(map(_Line, *columns))
+    return _encoder.encode_lines(map(Line, *columns))
 
 
-def decode(content: bytes) -> Decoded:
-    """Read NDJSON. A line that cannot be read never hides its neighbours: it is returned with its reason."""
+def decode(content: bytes, translate: Translator | None = None) -> Decoded:
+    """Read NDJSON. A line that cannot be read never hides its neighbours: it is returned with its reason.
+
+    `translate` gets the lines that are no samples, and may know their format.
+    """
     try:
-        lines: Sequence[_Line] = _decoder.decode_lines(content)
+        lines: Sequence[Line] = _decoder.decode_lines(content)
         rejects: list[Reject] = []
         if any(map(_contradiction, lines)):
-            lines, rejects = _decode_each(content)
-    except _UNREADABLE:
-        lines, rejects = _decode_each(content)
+            lines, rejects = _decode_each(content, translate)
+    except UNREADABLE:
+        lines, rejects = _decode_each(content, translate)
     return Decoded(_to_table(lines), rejects)
 
 
-def _decode_each(content: bytes) -> tuple[list[_Line], list[Reject]]:
-    lines: list[_Line] = []
+def _decode_each(content: bytes, translate: Translator | None) -> tuple[list[Line], list[Reject]]:
+    lines: list[Line] = []
     rejects: list[Reject] = []
     for number, raw in enumerate(content.split(b"\n"), 1):
         if not raw.strip():
@@ -175,8 +181,13 @@ def _decode_each(content: bytes) -> tuple[list[_Line], list[Reject]]:
         try:
             line = _decoder.decode(raw)
             reason = _contradiction(line)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             reason = f"not a sample: {_why(error)}"
+            if translate:
+                found, refused = translate(raw, reason)
+                lines += found
+                rejects += [Reject(reject.reason, reject.line, number) for reject in refused]
+                continue
         if reason:
             rejects.append(Reject(reason, raw.decode("utf-8", "backslashreplace"), number))
         else:
@@ -188,13 +199,13 @@ def _why(error: Exception) -> str:
     return "its brackets are nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _contradiction(line: _Line) -> str | None:
+def _contradiction(line: Line) -> str | None:
     if line.quality == BAD and line.value is not None:
         return "a bad sample carries a value: its value has to be null"
     return None
 
 
-def _to_table(lines: Sequence[_Line]) -> pa.Table:
+def _to_table(lines: Sequence[Line]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [getattr(line, name) for line in lines] for name in COLUMNS}
     for index, value in enumerate(columns["value"]):
         if type(value) is int and not -EXACT_INTEGER <= value <= EXACT_INTEGER:
@@ -216,7 +227,7 @@ def decode_rejects(content: bytes) -> list[Reject]:
         if raw.strip():
             try:
                 rejects.append(_reject_decoder.decode(raw))
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 rejects.append(Reject(f"not a reject: {_why(error)}", raw.decode("utf-8", "backslashreplace")))
     return rejects
 

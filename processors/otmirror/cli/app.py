@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, nar, nifi, plant, setup, taglist
+from otmirror.cli import demo, flow, lakehouse, nar, nifi, plant, setup, sizing, taglist
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -18,10 +18,12 @@ app = typer.Typer(
 app.add_typer(nifi.app, name="nifi")
 app.add_typer(flow.app, name="flow")
 app.add_typer(taglist.app, name="taglist")
+app.add_typer(lakehouse.app, name="lakehouse")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
+app.command("sizing")(sizing.sizing)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`otmirror taglist`: look at a tag list before a processor does."""
+"""`otmirror taglist`: look at a tag list before a processor does, or make one of what Telegraf reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from typing import Annotated
 import typer
 
 from otmirror import taglist
+from otmirror.errors import ConfigError
 from otmirror.taglist import AddressCheck, Tag, TagListError
+from otmirror.telegraf.imports import Result, as_csv, read
+from otmirror.telegraf.template import DEFAULT_TAG
 
-app = typer.Typer(help="Check tag lists.", no_args_is_help=True)
+MQTT_WILDCARDS = {"+", "#"}
+"""What a topic's name must not hold beside NUL (MQTT 5.0, 4.7.1), which no tag list takes."""
+
+app = typer.Typer(help="Check tag lists, and make them of a telegraf.conf.", no_args_is_help=True)
 
 
 class Protocol(str, Enum):
@@ -20,11 +26,6 @@ class Protocol(str, Enum):
 
     OPCUA = "opcua"
     MODBUS = "modbus"
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `check` a sub-command: typer makes an app's only command the app itself."""
 
 
 @app.command()
@@ -44,9 +45,54 @@ def check(
             typer.echo(f"{error.name} {problem}", err=True)
         typer.echo(f"{len(error.problems)} mistake(s)", err=True)
         raise typer.Exit(1) from None
+    for tag in tags:
+        if found := MQTT_WILDCARDS & set(tag.tag):
+            typer.echo(
+                f"{file.name} line {tag.line}, column tag: warning: {tag.tag!r} holds {' and '.join(sorted(found))}, "
+                "which no MQTT topic may: with mqtt.message = tag it cannot be published",
+                err=True,
+            )
     typer.echo(f"{file.name}: {len(tags)} tag(s), no mistakes")
     for interval, count in sorted(Counter(tag.interval_ms for tag in tags).items(), key=lambda item: item[0] or 0):
         typer.echo(f"  {f'every {interval} ms' if interval else 'at the default interval'}: {count}")
+
+
+@app.command("from-telegraf")
+def from_telegraf(
+    file: Annotated[Path, typer.Argument(help="The configuration (telegraf.conf, or a file of telegraf.d).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tag lists; made when missing.")] = Path(
+        "."
+    ),
+    tag: Annotated[str, typer.Option(help="How tags are named: the sinks' property Telegraf Tag.")] = DEFAULT_TAG,
+) -> None:
+    """Make tag lists of the OPC UA nodes and Modbus registers Telegraf reads; the tags are those of its live metrics.
+
+    Says what to set beside them, and what could not be carried over. Exit status 1 when nothing could.
+    """
+    try:
+        result = read(file.read_text("utf-8"), tag)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    _write(result, output)
+    for left in result.left:
+        typer.echo(f"not carried over: {left}", err=True)
+    if not result.lists:
+        typer.echo(f"{file.name}: nothing to import", err=True)
+        raise typer.Exit(1)
+
+
+def _write(result: Result, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for found in result.lists:
+            (folder / found.file).write_text(as_csv(found), encoding="utf-8")
+            typer.echo(f"{folder / found.file}: {len(found.tags)} tag(s) of {found.where}")
+            for name, value in found.settings:
+                typer.echo(f"  set {name}: {value}")
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
 def _address_check(protocol: Protocol, devices: str | None) -> AddressCheck:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from otmirror.errors import MistakesError
+from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG, template_problems
 
 DAY = 86400.0
 COMPRESSIONS = ("zstd", "gzip", "none")
@@ -40,6 +41,8 @@ class Config:
     timeout: float = 30.0
     quality_interval: float = 60.0
     check_acceptance: bool = True
+    telegraf_tag: str = DEFAULT_TAG
+    telegraf_source: str = DEFAULT_SOURCE
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -49,6 +52,7 @@ class Config:
         """
         problems = [*_url_problems(self.url), *_credential_problems(self), *_number_problems(self)]
         problems += _label_problems(self.extra_labels)[1]
+        problems += template_problems(self.telegraf_tag, self.telegraf_source)
         if not _METRIC.fullmatch(self.prefix) or len(self.prefix) > LONGEST_NAME - len("_quality"):
             problems.append(f"Metric Prefix: {self.prefix!r} is no metric name (letters, digits, _ and :)")
         if self.compression not in COMPRESSIONS:

@@ -12,6 +12,7 @@ from otmirror.clock import Clock
 from otmirror.errors import UnavailableError
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
+from otmirror.telegraf.decoder import TelegrafDecoder
 from otmirror.victoriametrics.acceptance import Acceptance
 from otmirror.victoriametrics.client import ACCEPTED, Client
 from otmirror.victoriametrics.config import Config
@@ -26,6 +27,7 @@ class VictoriaMetricsSink:
     def __init__(self, config: Config, clock: Clock):
         """Nothing is sent yet."""
         self._config, self._clock = config, clock
+        self._telegraf = TelegrafDecoder(config.telegraf_tag, config.telegraf_source)
         self._client = Client(config)
         self._planner = Planner(config.prefix, config.labels, config.retention, config.quality_interval)
         self._notices = Notices(clock.monotonic)
@@ -51,7 +53,7 @@ class VictoriaMetricsSink:
         Returns relationship `success`, `rejected` (the rest was delivered; the content holds the refused lines)
         or `retry` (something may not be stored yet; sending all of it again is harmless).
         """
-        decoded = samples.decode(content)
+        decoded = samples.decode(content, self._telegraf)
         with self._lock:
             plan = self._planner.plan(decoded.table, self._clock.now_us(), self._memory)
             try:

@@ -1,0 +1,1 @@
+"""What Telegraf writes, read as samples; and its configuration, read as tag lists."""
