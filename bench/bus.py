@@ -48,9 +48,9 @@ def freshness(through: str, tags: int, seconds: float) -> None:
         print(f"  freshness in {store:<16}", "  ".join(f"{name} {age:.2f} s" for name, age in told if age is not None))
 
 
-def saturation(through: str, tags: int, seconds: float) -> None:
+def saturation(through: str, tags: int, seconds: float, message: str = "batch") -> None:
     """Read as fast as the plant answers and print samples a second from the devices into both stores."""
-    parameters = {"poll.interval": "10 ms"}
+    parameters = {"poll.interval": "10 ms", "mqtt.message": message}
     plant = ["--tags", str(tags), "--speed", "1000"]
     with BusStack(work() / "bench", plant, through, parameters=parameters, say=quiet) as stack:
         stack.start()
@@ -61,7 +61,8 @@ def saturation(through: str, tags: int, seconds: float) -> None:
         emitted = sum(run.emitted(stack).values())
         stack.drain_bus(emitted, 900)
         taken = time.monotonic() - begun
-    print(f"  saturation: {emitted} samples, {emitted / taken:,.0f} samples/s until all are in both stores")
+    of = {"batch": "", "tag": ", each a message of its own"}[message]
+    print(f"  saturation{of}: {emitted} samples, {emitted / taken:,.0f} samples/s until all are in both stores")
 
 
 def main() -> None:
@@ -76,6 +77,8 @@ def main() -> None:
     for through in asked.through or ["kafka", "mqtt"]:
         freshness(through, asked.tags, asked.seconds)
         saturation(through, 2000, asked.seconds / 3)
+        if through == "mqtt":
+            saturation(through, 2000, asked.seconds / 3, "tag")
 
 
 if __name__ == "__main__":

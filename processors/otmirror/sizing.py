@@ -163,7 +163,7 @@ def _stores(plant: Plant) -> Iterator[Need]:
 def _processes(plant: Plant) -> Iterator[Need]:
     sources, rate = _sources(plant), plant.samples_s
     yield Need("source processors", sources, "", f"{number(rate)} /s : {SOURCE_S:,} /s, rounded up")
-    yield Need("cores for sources", rate * READ_US / 1e6, "", f"{number(rate)} /s x {READ_US} µs, on the primary node")
+    yield Need("cores for sources", rate * READ_US / 1e6, "", f"{number(rate)} /s x {READ_US} us, on the primary node")
     yield Need("memory for sources", sources * SOURCE_MB / 1e3, "GB", f"{sources:,} x {SOURCE_MB} MB, on each node")
     for name, stored in (("ToVictoriaMetrics", HOT_STORED_S), ("WriteIceberg", COLD_STORED_S)):
         each = 1 / (NDJSON_B / (CONTENT_MB_S * 1e6) + 1 / stored)

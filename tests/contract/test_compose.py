@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -147,19 +146,6 @@ def test_everything_mounted_and_built_exists(stack: dict[str, Any], services: di
             dockerfile = PROJECT / build["dockerfile"]
             for copied in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", dockerfile.read_text(), re.MULTILINE):
                 assert all((PROJECT / part).exists() for part in copied.split()), f"{dockerfile}: {copied}"
-
-
-def test_the_hubs_flow_learns_where_s3_is() -> None:
-    import json
-
-    argv = [sys.executable, COMPOSE / "flows/with_s3.py", PROJECT / "flows/hub.json", "http://s3:7070", "us-east-1"]
-    told = json.loads(subprocess.run(argv, check=True, capture_output=True, timeout=30).stdout)
-    iceberg = [p for p in told["flowContents"]["processors"] if p["type"] == "WriteIceberg"]
-    assert [p["name"] for p in iceberg] == ["Write Iceberg"]
-    for processor in iceberg:
-        assert processor["properties"]["S3 Endpoint"] == "http://s3:7070"
-        assert processor["properties"]["Warehouse"] == "#{iceberg.warehouse}"
-        assert "S3 Endpoint" in processor["propertyDescriptors"]
 
 
 @pytest.mark.parametrize("flow", ["pilot", "edge", "hub"])

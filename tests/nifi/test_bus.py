@@ -8,20 +8,28 @@ PublishKafka, ConsumeKafka and ConsumeMQTT themselves.
 
 import json
 import os
+import signal
 import time
 
+import duckdb
 import pytest
 
+from otmirror.clock import SystemClock
 from otmirror.demo import run, stores
 from otmirror.demo.audit import audit
 from otmirror.demo.bus import TOPIC, BusStack
 from otmirror.errors import UnavailableError
+from otmirror.iceberg import upkeep, views
+from otmirror.iceberg.config import Config
+from otmirror.iceberg.maintenance import Options
 
 from .pilots import await_that, folder
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600 + 2 * int(os.environ.get("OTMIRROR_OUTAGE_SECONDS", "15")))]
 OUTAGE = float(os.environ.get("OTMIRROR_OUTAGE_SECONDS", "15"))
 """Seconds a broker is away; `make bus-outage` takes five minutes."""
+FROZEN = 9.0
+"""Seconds the devices do not answer meanwhile; longer than a request's time limit, so that there are bad samples."""
 
 
 def bus(through, **options):
@@ -39,12 +47,18 @@ def start(stack):
 
 
 def run_with_an_outage(stack):
-    """Mirror, kill the broker, mirror on, start it again; return what left the sources once all of it is stored."""
+    """Mirror, kill the broker, mirror on, start it again; return what left the sources once all of it is stored.
+
+    The devices freeze for some of the time too: bad samples, without a value, have to come through as well.
+    """
     stack.run()
     await_that(lambda: stack.distinct() > 100, 60, "samples before the outage")
     stack.broker.kill()
     before = sum(run.emitted(stack).values())
-    time.sleep(OUTAGE)  # the length of the outage is what is tested
+    os.kill(stack.plant.pid, signal.SIGSTOP)
+    time.sleep(FROZEN)
+    os.kill(stack.plant.pid, signal.SIGCONT)
+    time.sleep(OUTAGE - FROZEN)  # the length of the outage is what is tested
     waiting = stack._waiting()
     assert sum(run.emitted(stack).values()) > before, "the sources went on"
     assert any(count >= OUTAGE for count in waiting.values()), waiting
@@ -58,7 +72,12 @@ def run_with_an_outage(stack):
 
 def reckoned(stack, emitted):
     hot = stores.victoriametrics(stack.victoriametrics.url, raw=False)
-    return audit(stack.lakehouse.samples(), hot, 0, emitted, run.declared(stack))
+    rejects = stack.lakehouse.rejects()
+    refused = rejects.num_rows if rejects is not None else 0
+    result = audit(stack.lakehouse.samples(), hot, refused, emitted, run.declared(stack))
+    assert refused == 0, rejects.to_pylist()[:3]
+    assert all(source.bad > 0 for source in result.sources), "no bad sample came through"
+    return result
 
 
 def on_the_topic(stack):
@@ -97,9 +116,23 @@ def test_kafka_killed_in_mid_run_loses_nothing_and_keeps_the_order_of_every_tag(
     assert len(seen) == sum(emitted.values())
 
 
+def kept_up(stack):
+    """The times that the hub's own maintenance reported to be done."""
+    maintainer = stack.api.processor_by_name(stack.hub, "Maintain Iceberg")
+    events = stack.api.provenance_query({"ProcessorID": maintainer.id})
+    return [event for event in events if float(event.attributes.get("otmirror.iceberg.seconds", -1)) >= 0]
+
+
+def shown_by_the_view(stack):
+    samples = stack.lakehouse.samples()
+    connection = duckdb.connect()
+    connection.register("samples", samples)
+    return connection.execute(f"select count(*) from ({views.query('duckdb', 'samples')})").fetchone()[0]
+
+
 def test_mqtt_killed_and_a_fifth_redelivered_in_another_order_is_stored_once():
-    """VictoriaMetrics shows each sample once at once; Iceberg holds the repeats until its upkeep."""
-    with bus("mqtt", redeliver=0.2) as stack:
+    """VictoriaMetrics and the view over Iceberg show each sample once at once, the table after its upkeep."""
+    with bus("mqtt", redeliver=0.2, parameters={"iceberg.maintenance": "0/10 * * * * ?"}) as stack:
         start(stack)
         emitted = run_with_an_outage(stack)
         result = reckoned(stack, emitted)
@@ -107,3 +140,9 @@ def test_mqtt_killed_and_a_fifth_redelivered_in_another_order_is_stored_once():
         assert stack.repeated() > 0, "nothing came twice: the test tested nothing"
         assert result.hot_unknown == result.hot_different == result.hot_repeated == 0, result
         assert [source.hot_missing for source in result.sources] == [0, 0]
+        assert shown_by_the_view(stack) == sum(emitted.values())
+        assert kept_up(stack), "the hub's own maintenance has not run"
+        # The hub leaves a day that is not over.
+        upkeep.maintain(Config(warehouse=str(stack.lakehouse.warehouse)), Options(include_today=True), SystemClock())
+        assert stack.repeated() == 0
+        assert stack.distinct() == sum(emitted.values())

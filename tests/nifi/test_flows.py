@@ -17,7 +17,7 @@ FLOWS = PROJECT / "flows"
 # What a NiFi without its MQTT and Kafka archives does not have, by the name on the canvas.
 LACKING = {
     "edge": {"Kafka", "To Kafka", "To MQTT, a batch", "To MQTT, a sample"},
-    "hub": {"Kafka", "From Kafka", "From MQTT", "Dead letters"},
+    "hub": {"Kafka", "From Kafka", "From MQTT", "From Telegraf", "Dead letters"},
 }
 
 
