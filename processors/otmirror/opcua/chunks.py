@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-
-from asyncua import ua
+from typing import Any
 
 from otmirror.errors import UnavailableError
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, REQUEST_TOO_LARGE, SESSION_GONE, ServiceFaultError, UndecodableError
+from otmirror.opcua.readings import Reading, bad
 from otmirror.status import STATUS
 
 DEFAULT_LIMIT = 1000
@@ -15,8 +15,8 @@ DEFAULT_LIMIT = 1000
 
 _FAULTS_A_CYCLE = 64
 
-Read = Callable[[Sequence[ua.ReadValueId]], Awaitable[list[ua.DataValue]]]
-Deliver = Callable[[int, list[ua.DataValue]], None]
+Read = Callable[[Sequence[Any]], Awaitable[list[Reading]]]
+Deliver = Callable[[int, list[Reading]], None]
 """Takes the place of the first node among those asked for, and the values from there on."""
 
 
@@ -39,7 +39,7 @@ class ChunkReader:
         self._read, self.limit = read, limit
         self._faults = 0
 
-    async def read(self, nodes: Sequence[ua.ReadValueId], deliver: Deliver) -> None:
+    async def read(self, nodes: Sequence[Any], deliver: Deliver) -> None:
         """Read nodes and deliver values as they arrive.
 
         Raises:
@@ -59,15 +59,15 @@ class ChunkReader:
             deliver(start, values)
             start += len(chunk)
 
-    async def _isolate(self, chunk: Sequence[ua.ReadValueId], fault: UnavailableError) -> list[ua.DataValue]:
+    async def _isolate(self, chunk: Sequence[Any], fault: UnavailableError) -> list[Reading]:
         code = _code(fault)
         searching = len(chunk) > 1 and code in ANSWER_TOO_LARGE
         self._faults += not searching
         if code in SESSION_GONE or self._faults > _FAULTS_A_CYCLE:
             raise fault
         if len(chunk) == 1:
-            return [ua.DataValue(StatusCode=ua.StatusCode(code))]  # type: ignore[arg-type]
-        values: list[ua.DataValue] = []
+            return [bad(code)]
+        values: list[Reading] = []
         failed = 0
         middle = len(chunk) // 2
         for half in (chunk[:middle], chunk[middle:]):

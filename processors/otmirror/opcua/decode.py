@@ -15,15 +15,9 @@ import pyarrow as pa
 from asyncua import ua
 
 from otmirror import samples
+from otmirror.opcua.readings import RARE, STRING, Reading
 from otmirror.status import BAD, STATUS, quality_of
 from otmirror.taglist import Tag
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-_NO_TIME = (
-    datetime.datetime(1601, 1, 1, tzinfo=datetime.timezone.utc),
-    datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc),
-)
-"""The earliest and the latest DateTime are no valid times (OPC 10000-6, 5.2.2.5); servers send them for `none`."""
 
 _V = ua.VariantType
 _NUMBERS = {
@@ -44,6 +38,9 @@ _TEXTS: dict[ua.VariantType, tuple[str, Callable[[Any], str | None]]] = {
     _V.LocalizedText: ("string", lambda value: value.Text),
 }
 
+_NAMES = {kind.value: name for kind, name in _NUMBERS.items()}
+_BOOLEAN = _V.Boolean.value
+
 Scalar = tuple["float | None", "str | None", str]
 """value, text and type of a sample."""
 
@@ -59,19 +56,17 @@ class Batch:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, tag: Tag, value: ua.DataValue, ts_read: int) -> int:
+    def add(self, tag: Tag, reading: Reading, ts_read: int) -> int:
         """Add what was read of a tag at `ts_read` (microseconds) and return its status code."""
-        status = int(value.StatusCode.value) if value.StatusCode is not None else 0
+        value, kind, status, ts_source, ts_server = reading
         quality = quality_of(status)
         if quality == BAD:
             scalar = _nothing(tag)
         else:
             try:
-                scalar = decode(value.Value, tag)
+                scalar = decode(value, tag) if kind == RARE else plain_scalar(value, kind, tag)
             except Exception:  # whatever one value holds, the others must not suffer
                 status, quality, scalar = STATUS["BadDecodingError"], BAD, _nothing(tag)
-        ts_server = microseconds(value.ServerTimestamp)
-        ts_source = microseconds(value.SourceTimestamp)
         ts = next((t for t in (ts_source, ts_server) if t is not None), ts_read)
         self._rows.append((tag.tag, ts, *scalar, quality, status, tag.unit, ts_server, ts_read))
         return status
@@ -106,17 +101,18 @@ def decode(variant: ua.Variant | None, tag: Tag) -> Scalar:
         name, convert = _TEXTS[kind]
         text = convert(value)
         return None, None if text is None else _clean(text), name
-    if (tag.scale == 1.0 and tag.offset == 0.0) or kind is _V.Boolean:
-        return *samples.split_value(value), _NUMBERS[kind]
+    return plain_scalar(value, kind.value, tag)
+
+
+def plain_scalar(value: Any, kind: int, tag: Tag) -> Scalar:
+    """Return value, text and type of a number, boolean or string of built-in type `kind`."""
+    if value is None:
+        return _nothing(tag)
+    if kind == STRING:
+        return None, _clean(value), "string"
+    if kind == _BOOLEAN or (tag.scale == 1.0 and tag.offset == 0.0):
+        return *samples.split_value(value), _NAMES[kind]
     return *samples.split_value(float(value) * tag.scale + tag.offset), "double"
-
-
-def microseconds(time: datetime.datetime | None) -> int | None:
-    """Return microseconds since 1970-01-01 UTC; None for no time. Ticks of 100 ns are cut to microseconds."""
-    if time is None or time in _NO_TIME:
-        return None
-    passed = time - _EPOCH
-    return (passed.days * 86400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
 def iso(time: datetime.datetime) -> str:

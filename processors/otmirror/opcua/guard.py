@@ -25,7 +25,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import faults, security
+from otmirror.opcua import faults, readings, security, wire
 from otmirror.opcua.address import node_id, value_of
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
@@ -167,6 +167,27 @@ class GuardedClient:
         if len(values) != len(nodes):
             raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
         return values
+
+    async def read_values(self, nodes: Sequence[bytes]) -> list[readings.Reading]:
+        """Read values as `read` does, of nodes encoded by `wire.node`; the cheap way for many.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        values = readings.decode(await self._request(self._read(nodes), "reading"), 0)
+        if len(values) != len(nodes):
+            raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
+        return values
+
+    async def _read(self, nodes: Sequence[bytes]) -> bytes:
+        client = self._live.uaclient
+        # The guard's word counts here too, though these bytes can be nothing but a Read.
+        with client.observer.observe_request(ua.ReadRequest()):
+            if client.protocol is None:
+                raise ConnectionError("Connection is not open")
+            return await wire.read(client.protocol, nodes, self._config.request_timeout)
 
     async def close(self) -> None:
         """Close session, channel and socket within a bounded time, whatever state they are in. Never raises."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from asyncua import ua
-
-from otmirror.opcua import address
+from otmirror.opcua import address, wire
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.taglist import Tag
 
@@ -21,8 +19,8 @@ class ReadPlan:
         self._groups: dict[int, list[int]] = {}
         for position, tag in enumerate(config.tags):
             self._groups.setdefault(tag.interval_ms or config.interval_ms, []).append(position)
-        self.nodes: list[ua.ReadValueId | None] = [None] * len(config.tags)
-        """What to ask the server for, in the tags' order; None where the namespace is unknown to it."""
+        self.nodes: list[bytes | None] = [None] * len(config.tags)
+        """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
 
     @property
     def intervals(self) -> list[int]:
@@ -38,7 +36,7 @@ class ReadPlan:
         missing: dict[str, list[str]] = {}
         for position, (tag, where) in enumerate(zip(self.tags, self._addresses, strict=True)):
             node = where.node_id(namespaces)
-            self.nodes[position] = None if node is None else address.value_of(node)
+            self.nodes[position] = None if node is None else wire.node(address.value_of(node))
             if node is None:
                 missing.setdefault(where.uri or "", []).append(tag.tag)
         return missing

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 
 import pyarrow as pa
-from asyncua import ua
 
 from otmirror import samples
 from otmirror.attendance import AWAY_S, Attendance
@@ -23,6 +22,7 @@ from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.plan import ReadPlan, some
+from otmirror.opcua.readings import Reading
 from otmirror.schedule import PollGrid
 from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
@@ -164,7 +164,7 @@ class OpcUaReader:
     def _prepare(self, client: GuardedClient) -> None:
         """Look the namespaces up again, as a restart of the server may have moved them, and say what was found."""
         limit = first_limit(client.max_nodes_per_read, self._config.max_nodes)
-        self._chunks = ChunkReader(client.read, min(limit, self._learned_limit or limit))
+        self._chunks = ChunkReader(client.read_values, min(limit, self._learned_limit or limit))
         self._faulty.clear()
         missing = self._plan.resolve(client.namespaces)
         for uri in self._missing - missing.keys():
@@ -191,7 +191,7 @@ class OpcUaReader:
         assert self._client is not None
         assert self._chunks is not None
         now = self._clock.now_us()
-        asked: list[tuple[int, ua.ReadValueId]] = []
+        asked: list[tuple[int, bytes]] = []
         for position in due:
             node = self._plan.nodes[position]
             if node is None:
@@ -199,9 +199,9 @@ class OpcUaReader:
             else:
                 asked.append((position, node))
         done = {position for position in due if self._plan.nodes[position] is None}
-        answers: list[tuple[int, list[ua.DataValue], int]] = []
+        answers: list[tuple[int, list[Reading], int]] = []
 
-        def deliver(start: int, values: list[ua.DataValue]) -> None:
+        def deliver(start: int, values: list[Reading]) -> None:
             answers.append((start, values, self._clock.now_us()))
             if self._stop.is_set():
                 raise ConnectionLostError("the source is being stopped")
@@ -214,7 +214,7 @@ class OpcUaReader:
         self._tell_faulty()
         return done
 
-    def _exchange(self, chunks: ChunkReader, nodes: Sequence[ua.ReadValueId], deliver: Deliver) -> None:
+    def _exchange(self, chunks: ChunkReader, nodes: Sequence[bytes], deliver: Deliver) -> None:
         """Read nodes; a failure ends the connection and keeps what was delivered before."""
         before = chunks.limit
         # Every request has its own, smaller, time limit: this one only catches what must not happen.

@@ -18,6 +18,7 @@ from otmirror.opcua.chunks import ChunkReader, first_limit
 from otmirror.opcua.config import OpcUaConfig, build
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
+from otmirror.opcua.readings import of
 from otmirror.taglist import Tag
 
 TAG = Tag("a", "i=1")
@@ -151,7 +152,7 @@ def test_the_source_time_counts_then_the_servers_then_that_of_reading(
     source: Any, server: Any, ts: int, ts_server: int | None
 ) -> None:
     batch = Batch("s")
-    batch.add(TAG, ua.DataValue(ua.Variant(1.0), SourceTimestamp=source, ServerTimestamp=server), READ_AT)
+    batch.add(TAG, of(ua.DataValue(ua.Variant(1.0), SourceTimestamp=source, ServerTimestamp=server)), READ_AT)
     (row,) = batch.table().to_pylist()
     assert (row["ts"], row["ts_server"], row["ts_read"]) == (ts, ts_server, READ_AT)
 
@@ -159,10 +160,10 @@ def test_the_source_time_counts_then_the_servers_then_that_of_reading(
 def test_text_that_is_no_utf8_and_values_that_cannot_be_decoded_do_not_spoil_the_batch() -> None:
     batch = Batch("s")
     broken = ua.DataValue(ua.Variant("x", ua.VariantType.DateTime))
-    status = batch.add(TAG, broken, READ_AT)
-    batch.add(TAG, ua.DataValue(ua.Variant(b"a\xffb".decode("utf-8", "surrogateescape"))), READ_AT)
+    status = batch.add(TAG, of(broken), READ_AT)
+    batch.add(TAG, of(ua.DataValue(ua.Variant(b"a\xffb".decode("utf-8", "surrogateescape")))), READ_AT)
     unknown = ua.ExtensionObject(TypeId=ua.NodeId(5, 2), Body=b"\x01\x02")
-    batch.add(TAG, ua.DataValue(ua.Variant(unknown)), READ_AT)
+    batch.add(TAG, of(ua.DataValue(ua.Variant(unknown))), READ_AT)
     first, second, third = batch.table().to_pylist()
     assert (status, first["status"], first["quality"], first["value"]) == (0x80070000, 0x80070000, "bad", None)
     assert second["text"] == "a\ufffdb"
@@ -172,7 +173,7 @@ def test_text_that_is_no_utf8_and_values_that_cannot_be_decoded_do_not_spoil_the
 
 def test_an_integer_with_a_scale_beyond_a_doubles_range_of_integers() -> None:
     batch = Batch("s")
-    batch.add(Tag("a", "i=1", scale=0.5), ua.DataValue(ua.Variant(2**60, ua.VariantType.UInt64)), READ_AT)
+    batch.add(Tag("a", "i=1", scale=0.5), of(ua.DataValue(ua.Variant(2**60, ua.VariantType.UInt64))), READ_AT)
     (row,) = batch.table().to_pylist()
     assert (row["value"], row["type"]) == (2.0**59, "double")
 
@@ -205,7 +206,7 @@ class Wire:
                 raise self.poison[node]
         if sum(self.sizes.get(node, 1) for node in nodes) > self.answer:
             raise ServiceFaultError(0x80B90000)  # BadResponseTooLarge
-        return [ua.DataValue(ua.Variant(node)) for node in nodes]
+        return [(node, 8, 0, None, None) for node in nodes]
 
 
 def read_all(wire: Wire, count: int, limit: int) -> tuple[list[Any], int]:
@@ -221,7 +222,7 @@ def read_all(wire: Wire, count: int, limit: int) -> tuple[list[Any], int]:
 
 def test_requests_halve_until_they_pass_and_no_node_is_lost() -> None:
     got, limit = read_all(Wire(most=7), 100, 40)
-    assert [value.Value.Value for value in got] == list(range(100))
+    assert [value[0] for value in got] == list(range(100))
     assert limit == 5
 
 
@@ -232,7 +233,7 @@ def test_a_node_that_spoils_a_whole_request_stands_alone() -> None:
     got, limit = read_all(wire, 100, 50)
     codes = {13: 0x80020000, 77: 0x80070000, 78: 0x80B90000}  # the fault's own, BadDecodingError, too large alone
     for node, value in enumerate(got):
-        assert value.StatusCode.value == codes.get(node, 0)
+        assert value[2] == codes.get(node, 0)
     assert limit == 50
     assert wire.requests < 60
 
@@ -242,21 +243,21 @@ def test_values_too_large_by_themselves_do_not_slow_the_others_down_for_good(hug
     wire = Wire(answer=5000, sizes=dict.fromkeys(huge, 6000))
     got, limit = read_all(wire, 10_000, 1000)
     for node, value in enumerate(got):
-        assert value.StatusCode.value == (0x80B90000 if node in huge else 0)
+        assert value[2] == (0x80B90000 if node in huge else 0)
     assert limit >= 500
     assert wire.requests < 20 * len(huge) + 40
 
 
 def test_two_values_too_large_together_are_both_read_and_the_limit_stays() -> None:
     got, limit = read_all(Wire(answer=5000, sizes={12: 3000, 13: 3000}), 2000, 1000)
-    assert [value.Value.Value for value in got] == list(range(2000))
+    assert [value[0] for value in got] == list(range(2000))
     assert limit == 1000
 
 
 @pytest.mark.parametrize(("answer", "limit"), [(600, 500), (300, 250), (60, 31)])
 def test_answers_that_are_too_large_throughout_halve_the_limit(answer: int, limit: int) -> None:
     got, found = read_all(Wire(answer=answer), 10_000, 1000)
-    assert [value.Value.Value for value in got] == list(range(10_000))
+    assert [value[0] for value in got] == list(range(10_000))
     assert found == limit
 
 
