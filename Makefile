@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar bench bench-bus chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run test test-full check format nar bench bench-bus bench-opcua chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ bench: setup ## samples/s at saturation, freshness at 2,000 tags a second, memor
 bench-bus: setup ## freshness at 5,000 tags a second and samples/s over Kafka and over MQTT
 	@$(BIN)/otmirror setup --only peers
 	@$(BIN)/python bench/bus.py
+
+bench-opcua: setup ## CPU of reading 10,000 OPC UA values: asyncua, gopcua, ours
+	@$(BIN)/otmirror setup --only peers
+	@$(BIN)/python bench/opcua.py
 
 chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
 	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi

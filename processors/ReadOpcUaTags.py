@@ -162,11 +162,11 @@ class ReadOpcUaTags(FlowFileSource):
     )
     SECURITY_POLICY = PropertyDescriptor(
         name="Security Policy",
-        description="""How messages are protected: None, or Basic256Sha256. If the server does not offer it, the
-            message says what it offers.""",
+        description="""How messages are protected. If the server does not offer it, the message says what it
+            offers. Basic128Rsa15 and Basic256 are no longer safe and not supported.""",
         required=True,
         default_value="None",
-        allowable_values=["None", "Basic256Sha256"],
+        allowable_values=["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"],
     )
     SECURITY_MODE = PropertyDescriptor(
         name="Security Mode",
@@ -174,7 +174,9 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="SignAndEncrypt",
         allowable_values=["Sign", "SignAndEncrypt"],
-        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+        dependencies=[
+            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+        ],
     )
     PKI_DIRECTORY = PropertyDescriptor(
         name="PKI Directory",
@@ -185,7 +187,9 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="./otmirror-pki",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
-        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+        dependencies=[
+            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+        ],
     )
     SERVER_CERTIFICATE_TRUST = PropertyDescriptor(
         name="Server Certificate Trust",
@@ -196,7 +200,9 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="first use",
         allowable_values=["first use", "trusted only", "any"],
-        dependencies=[PropertyDependency(SECURITY_POLICY, "Basic256Sha256")],
+        dependencies=[
+            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+        ],
     )
     USERNAME = PropertyDescriptor(
         name="Username",

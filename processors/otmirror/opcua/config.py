@@ -12,7 +12,9 @@ from otmirror.opcua import address
 from otmirror.taglist import LONGEST_MS, SHORTEST_MS, Tag
 
 DEFAULT_PORT = 4840
-POLICIES = ("None", "Basic256Sha256")
+POLICIES = ("None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+DEPRECATED = ("Basic128Rsa15", "Basic256")
+"""Broken, or resting on SHA-1 (OPC 10000-7, 6.6): never used."""
 MODES = ("Sign", "SignAndEncrypt")
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
@@ -89,7 +91,9 @@ class OpcUaConfig:
 
     def _security_problems(self) -> list[str]:
         problems = []
-        if self.policy not in POLICIES:
+        if self.policy in DEPRECATED:
+            problems.append(f"Security Policy: {self.policy} is no longer safe; let the server offer {POLICIES[1]}")
+        elif self.policy not in POLICIES:
             problems.append(f"Security Policy: {self.policy!r} is none of {', '.join(POLICIES)}")
         if self.mode is not None and self.mode not in MODES:
             problems.append(f"Security Mode: {self.mode!r} is none of {', '.join(MODES)}")

@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 from asyncua import ua
+from asyncua.ua.object_ids import ObjectIds
 
 from otmirror import samples
 from otmirror.opcua.readings import RARE, STRING, Reading
-from otmirror.status import BAD, STATUS, quality_of
+from otmirror.status import BAD, GOOD, STATUS, quality_of
 from otmirror.taglist import Tag
 
 _V = ua.VariantType
@@ -59,7 +60,7 @@ class Batch:
     def add(self, tag: Tag, reading: Reading, ts_read: int) -> int:
         """Add what was read of a tag at `ts_read` (microseconds) and return its status code."""
         value, kind, status, ts_source, ts_server = reading
-        quality = quality_of(status)
+        quality = quality_of(status) if status else GOOD
         if quality == BAD:
             scalar = _nothing(tag)
         else:
@@ -67,7 +68,7 @@ class Batch:
                 scalar = decode(value, tag) if kind == RARE else plain_scalar(value, kind, tag)
             except Exception:  # whatever one value holds, the others must not suffer
                 status, quality, scalar = STATUS["BadDecodingError"], BAD, _nothing(tag)
-        ts = next((t for t in (ts_source, ts_server) if t is not None), ts_read)
+        ts = ts_source if ts_source is not None else ts_server if ts_server is not None else ts_read
         self._rows.append((tag.tag, ts, *scalar, quality, status, tag.unit, ts_server, ts_read))
         return status
 
@@ -104,6 +105,21 @@ def decode(variant: ua.Variant | None, tag: Tag) -> Scalar:
     return plain_scalar(value, kind.value, tag)
 
 
+def type_name(data_type: ua.NodeId) -> str | None:
+    """Return the type of a sample for one of the built-in data types (OPC 10000-6, 5.1.2), else None.
+
+    An enumeration's values are Int32 (OPC 10000-3, 8.14); a structure becomes `json`.
+    """
+    if data_type.NamespaceIndex or not isinstance(data_type.Identifier, int):
+        return None
+    if data_type.Identifier == ObjectIds.Enumeration:
+        return "int32"
+    if data_type.Identifier == ObjectIds.Structure:
+        return "json"
+    known = {kind.value: name for kind, name in _NUMBERS.items()} | {kind.value: n for kind, (n, _) in _TEXTS.items()}
+    return known.get(data_type.Identifier)
+
+
 def plain_scalar(value: Any, kind: int, tag: Tag) -> Scalar:
     """Return value, text and type of a number, boolean or string of built-in type `kind`."""
     if value is None:
@@ -111,6 +127,8 @@ def plain_scalar(value: Any, kind: int, tag: Tag) -> Scalar:
     if kind == STRING:
         return None, _clean(value), "string"
     if kind == _BOOLEAN or (tag.scale == 1.0 and tag.offset == 0.0):
+        if type(value) is float and math.isfinite(value):
+            return value, None, _NAMES[kind]
         return *samples.split_value(value), _NAMES[kind]
     return *samples.split_value(float(value) * tag.scale + tag.offset), "double"
 

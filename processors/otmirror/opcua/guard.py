@@ -18,7 +18,13 @@ from typing import Any, TypeVar
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClientState
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256, SecurityPolicyNone
+from asyncua.crypto.security_policies import (
+    SecurityPolicy,
+    SecurityPolicyAes128Sha256RsaOaep,
+    SecurityPolicyAes256Sha256RsaPss,
+    SecurityPolicyBasic256Sha256,
+    SecurityPolicyNone,
+)
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.observer import Observer
 from asyncua.ua.object_ids import ObjectIds
@@ -44,12 +50,18 @@ ALLOWED: dict[type, str] = {
 """Services that may be sent (OPC 10000-4, clause 5). Opening and closing the secure channel is no service here."""
 
 _GOODBYE = 2.0
+_ALL_FIELDS = 63
 _MODE = {
     None: ua.MessageSecurityMode.None_,
     "Sign": ua.MessageSecurityMode.Sign,
     "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
 }
-_POLICY: dict[str, str] = {"None": SecurityPolicyNone.URI, "Basic256Sha256": SecurityPolicyBasic256Sha256.URI}
+_POLICY: dict[str, type[SecurityPolicy]] = {
+    "None": SecurityPolicyNone,
+    "Basic256Sha256": SecurityPolicyBasic256Sha256,
+    "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
+}
 _NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
 _MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
 _STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
@@ -189,6 +201,50 @@ class GuardedClient:
                 raise ConnectionError("Connection is not open")
             return await wire.read(client.protocol, nodes, self._config.request_timeout)
 
+    async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
+        """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        way = ua.BrowseDirection.Inverse if inverse_subtype else ua.BrowseDirection.Forward
+        kind = ObjectIds.HasSubtype if inverse_subtype else ObjectIds.HierarchicalReferences
+        wanted = [
+            ua.BrowseDescription(node, way, node_id(kind), True, ua.UInt32(0), ua.UInt32(_ALL_FIELDS)) for node in nodes
+        ]
+        service = self._live.uaclient
+        results = await self._request(service.browse(ua.BrowseParameters(NodesToBrowse=wanted)), "browsing")
+        found = [list(result.References or ()) for result in results]
+        more = [(n, result.ContinuationPoint) for n, result in enumerate(results) if result.ContinuationPoint]
+        while more:
+            asked = ua.BrowseNextParameters(False, [point for _, point in more])
+            results = await self._request(service.browse_next(asked), "browsing")
+            for (n, _), result in zip(more, results, strict=True):
+                found[n] += result.References or ()
+            more = [
+                (n, result.ContinuationPoint)
+                for (n, _), result in zip(more, results, strict=True)
+                if result.ContinuationPoint
+            ]
+        return found
+
+    async def property_of(self, nodes: Sequence[ua.NodeId], name: str) -> list[ua.NodeId | None]:
+        """Return the node of each node's property of that name in namespace 0, None where it has none.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        step = ua.RelativePathElement(node_id(ObjectIds.HasProperty), TargetName=ua.QualifiedName(name))
+        step.IsInverse = False  # type: ignore[assignment]
+        paths = [ua.BrowsePath(node, ua.RelativePath([step])) for node in nodes]
+        work = self._live.uaclient.translate_browsepaths_to_nodeids(paths)
+        results = await self._request(work, "looking up properties")
+        return [result.Targets[0].TargetId if result.Targets else None for result in results]
+
     async def close(self) -> None:
         """Close session, channel and socket within a bounded time, whatever state they are in. Never raises."""
         if self._keeper is not None:
@@ -265,7 +321,7 @@ class GuardedClient:
         theirs = security.first_certificate(endpoint.ServerCertificate or b"")
         security.ServerTrust(self._config.pki, self._config.trust).check(theirs, *self._config.host_port)
         await client.set_security(
-            SecurityPolicyBasic256Sha256,
+            _POLICY[self._config.policy],
             own.certificate,
             own.key,
             server_certificate=CertProperties(theirs, "der"),
@@ -275,7 +331,7 @@ class GuardedClient:
     def _choose(self, endpoints: Sequence[ua.EndpointDescription]) -> ua.EndpointDescription:
         """Return the endpoint with the configured security and user token."""
         config = self._config
-        wanted = _POLICY[config.policy], _MODE[config.mode]
+        wanted = _POLICY[config.policy].URI, _MODE[config.mode]
         endpoints = [e for e in endpoints if (e.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
         matching = [e for e in endpoints if (e.SecurityPolicyUri, e.SecurityMode) == wanted]
         if not matching:

@@ -105,6 +105,11 @@ def _decode(body: bytes, at: int) -> list[Reading]:
         unpack, size, kind, status, source, server = layout
         told = unpack(body, at)
         at += size
+        if server == 2 and source == 1:  # what nearly all servers send: value, both times, no status for good
+            value, earlier, later = told
+            if first < earlier < last and first < later < last:
+                add((value, kind, 0, (earlier - first) // 10, (later - first) // 10))
+                continue
         earlier, later = told[source] if source else 0, told[server] if server else 0
         add((
             told[0],

@@ -8,7 +8,7 @@ const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {} },
+      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [] },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
@@ -102,7 +102,8 @@ async function main() {
     const server = new opcua.OPCUAServer({
         port: options.port, host: "127.0.0.1", hostname: "127.0.0.1", allowAnonymous: options.anonymous,
         securityModes: options.security.map((mode) => opcua.MessageSecurityMode[mode]),
-        securityPolicies: [...new Set(options.security.map((mode) => opcua.SecurityPolicy[modes[mode]]))],
+        securityPolicies: [...new Set([...options.security.map((mode) => modes[mode]), ...options.policies])]
+            .map((policy) => opcua.SecurityPolicy[policy]),
         serverCertificateManager: certificates, userCertificateManager: certificates,
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {

@@ -14,6 +14,7 @@ import pytest
 from opcua_server import Server, all_bad, all_good, messages, rows, tags
 
 from otmirror.clock import SystemClock
+from otmirror.errors import MistakesError
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.reader import OpcUaReader
 from otmirror.opcua.security import own_certificate
@@ -176,3 +177,19 @@ def test_a_pki_folder_that_cannot_be_used_is_named(plant: Server, connect: Conne
     reader = connect(plant, TAGS, **ENCRYPT, pki=tmp_path / "half")
     assert all_bad(rows(reader.read()))
     assert "key.pem is missing" in messages(reader)
+
+
+@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+@pytest.mark.parametrize("policy", ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"])
+def test_every_current_policy(start: Callable[..., Server], connect: Connect, policy: str, mode: str) -> None:
+    server = start(
+        security=["Sign", "SignAndEncrypt"], policies=["Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"],
+        acceptAnyClient=True, users={"operator": USER["password"]},
+    )  # fmt: skip
+    assert all_good(rows(connect(server, TAGS, policy=policy, mode=mode, **USER).read()))
+
+
+@pytest.mark.parametrize("policy", ["Basic128Rsa15", "Basic256"])
+def test_policies_that_are_no_longer_safe_are_refused(policy: str) -> None:
+    with pytest.raises(MistakesError, match=f"{policy} is no longer safe; let the server offer Basic256Sha256"):
+        OpcUaConfig("opc.tcp://127.0.0.1:4840", tuple(TAGS), policy=policy)
