@@ -92,7 +92,7 @@ def test_the_endpoint_is_completed_and_names_the_source() -> None:
         ({"username": "u", "password": "hunter2"}, "Allow Password Without Encryption"),
         ({"password": "hunter2", "policy": "Basic256Sha256"}, "Password: is set, but Username is not"),
         ({"username": "u"}, "Username: is set, but Password is not"),
-        ({"policy": "Basic256"}, "Security Policy: 'Basic256' is none of"),
+        ({"policy": "Aes512"}, "Security Policy: 'Aes512' is none of"),
         ({"mode": "Encrypt"}, "Security Mode: 'Encrypt' is none of"),
         ({"trust": "all"}, "Server Certificate Trust: 'all' is none of"),
         ({"interval_ms": 0}, "Poll Interval: 0 s is not between 0.01 s and one day"),
