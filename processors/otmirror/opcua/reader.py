@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import threading
 from collections.abc import Sequence
 
@@ -15,6 +17,7 @@ from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
+from otmirror.memory import Memory, NoMemory
 from otmirror.notices import Notice, Notices
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
@@ -24,7 +27,7 @@ from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.inbox import Inbox
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
-from otmirror.opcua.subscription import Subscriptions, Terms
+from otmirror.opcua.subscription import Item, Subscriptions, Terms
 from otmirror.schedule import PollGrid
 from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
@@ -64,8 +67,13 @@ class OpcUaReader:
     reader of another node may have taken over.
     """
 
-    def __init__(self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S):
-        """Take a checked configuration and after how many seconds to leave; nothing is connected yet."""
+    def __init__(
+        self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S, memory: Memory | None = None
+    ):
+        """Take a checked configuration, after how many seconds to leave, and what outlives this process.
+
+        Nothing is connected yet.
+        """
         self._config, self._source = config, config.source
         self._clock = clock or SystemClock()
         self._notices = Notices(self._clock.monotonic)
@@ -79,6 +87,9 @@ class OpcUaReader:
         self._inbox = Inbox(config.buffer, lambda: self._loop.soon(self.subscriptions.resume))
         self.subscriptions = Subscriptions(Terms(lifetime=config.lifetime), self._inbox, self._clock, self._say)
         self._live: frozenset[int] = frozenset()
+        self._memory: Memory = memory or NoMemory()
+        self._recalled = False
+        self._items = ""
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._client: GuardedClient | None = None
@@ -101,6 +112,7 @@ class OpcUaReader:
                 self._numbers.restart()
             self._inbox.commit()
             wait = self._grid.wait(self._clock.monotonic())
+            self._remember()
             if not self._inbox.held and (wait > _SOON or self._stop.wait(wait)):
                 return None
             return self._cycle(self._due())
@@ -111,6 +123,8 @@ class OpcUaReader:
         self._attendance.close()
         with self._lock:
             self._disconnect(for_good=True)
+            self.subscriptions.forget()
+            self._remember()
             self._loop.close()
 
     def notices(self) -> list[Notice]:
@@ -201,8 +215,10 @@ class OpcUaReader:
         """Have the server report what is to be subscribed; returns whether the connection still stands."""
         if not self._plan.subscribed:
             return True
+        items = self._plan.items()
+        self._recall(items)
         try:
-            self._loop.run(self.subscriptions.establish(client, self._plan.items()), _SETUP)
+            self._loop.run(self.subscriptions.establish(client, items), _SETUP)
         except (MirrorError, TimeoutError) as error:
             self._backoff.failed(self._clock.monotonic())
             self._drop(str(error))
@@ -213,6 +229,24 @@ class OpcUaReader:
             text = f"{len(named)} tags cannot be subscribed and are polled: {some(named)}"
             self._say("warn", "refused", text)
         return True
+
+    def _recall(self, items: Sequence[Item]) -> None:
+        """Know the subscriptions of this processor's process before this one, if they are of the same items."""
+        digest = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
+        self._items = f"{self._config.endpoint} {digest}"
+        if self._recalled:
+            return
+        self._recalled = True
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            told = json.loads(self._memory.load() or "{}")
+            if told.get("items") == self._items:
+                self.subscriptions.recall(told["subscriptions"])
+
+    def _remember(self) -> None:
+        if self.subscriptions.changed:
+            self.subscriptions.changed = False
+            kept = {"items": self._items, "subscriptions": self.subscriptions.kept()}
+            self._memory.save(json.dumps(kept, separators=(",", ":")))
 
     def _say(self, level: str, key: str, text: str) -> None:
         self._notices.say(level, key, f"{self._source}: {text}")
