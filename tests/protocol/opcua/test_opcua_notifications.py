@@ -118,7 +118,8 @@ def test_requests_for_items_are_what_asyncua_would_encode() -> None:
     made = b"".join(wire.items_body(9, items))
     again = struct_from_binary(ua.CreateMonitoredItemsParameters, Buffer(made))
     without, with_one = (one.RequestedParameters.Filter for one in again.ItemsToCreate)
-    assert (without.TypeId, without.Body, with_one) == (ua.NodeId(0), None, chosen)
+    assert (without.TypeId, without.Body) == (ua.NodeId(0), None)
+    assert (with_one.Trigger, with_one.DeadbandType, with_one.DeadbandValue) == (1, 1, 0.25)
     for one in (*again.ItemsToCreate, *asked.ItemsToCreate):
         one.RequestedParameters.Filter = None
     assert again == asked
