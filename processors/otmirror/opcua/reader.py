@@ -79,8 +79,7 @@ class OpcUaReader:
         self._notices = Notices(self._clock.monotonic)
         self._plan = ReadPlan(config)
         self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
-        deadbands = {t.tag: t.deadband for t in config.tags if t.deadband is not None}
-        self._emission = EmissionFilter(deadbands, config.refresh)
+        self._emission = EmissionFilter(refresh=config.refresh, tags=config.tags)
         self._numbers = Numbers(self._clock)
         self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
         self._loop = LoopThread(f"opcua {config.source}")
