@@ -104,7 +104,8 @@ class Subscriptions:
     """The subscriptions of one source, over all its connections. Its coroutines belong to the client's event loop.
 
     `counts` has, since the start: notifications, values, missed (notifications that never came), recovered (that came
-    when asked for again), overflows (values that say the server's queue dropped some before), transferred, recreated.
+    when asked for again), deaf (tags that changed without
+    a report), overflows (values that say the server's queue dropped some before), transferred, recreated.
     """
 
     def __init__(self, terms: Terms, inbox: Inbox, clock: Clock, say: Say):
@@ -163,6 +164,14 @@ class Subscriptions:
         """Forget the server's subscriptions, as after they were deleted with their session."""
         for one in [*self._known.values()]:
             self._remove(one)
+
+    def doubt(self, places: Iterable[int]) -> None:
+        """Make the subscriptions of these tags anew: they changed, and it was not reported."""
+        doubted = set(places)
+        for one in [*self._known.values()]:
+            if found := one.live & doubted:
+                self.counts["deaf"] += len(found)
+                one.ended = one.ended or f"{len(found)} tag(s) changed without a report"
 
     def kept(self) -> list[dict[str, Any]]:
         """Return what another process needs to take the subscriptions over, as JSON can hold it."""
