@@ -27,10 +27,18 @@ COUNTERS = tags(*(f"Counter{i}" for i in range(40)))
 
 
 @pytest.fixture(scope="module")
-def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("moving"), counters=40, moving=True)
     yield server
     server.close()
+
+
+@pytest.fixture
+def moving(shared: Server) -> Server:
+    """Without the sessions of those who could not say goodbye in an earlier test."""
+    shared.do("killSessions")
+    shared.do("mostSessions")
+    return shared
 
 
 @pytest.fixture
