@@ -44,7 +44,7 @@ class Server:
         )  # fmt: skip
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
-        ready = self._answer(60)
+        ready = self._answer(options.get("patience", 60))
         self.namespaces: list[str] = ready["namespaces"]
         self.url = f"opc.tcp://127.0.0.1:{self.port}"
 
