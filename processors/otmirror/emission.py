@@ -8,11 +8,11 @@ engineering unit (OPC 10000-8, 6.2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otmirror.samples import SCHEMA
 from otmirror.status import STATUS
@@ -30,31 +30,36 @@ _Sample = tuple[int, float | None, str | None, int]
 """ts, value, text, status."""
 _State = tuple[_Sample, int, int]
 """The newest sample emitted of a tag by its own timestamp, the latest ts emitted, and when one was emitted last."""
-_Row = int | tuple[Any, ...]
-"""A row of the batch at hand by its number, or all columns of a row of an earlier one."""
+_Row = tuple[pa.Table, int]
+"""A batch and which of its rows. The rows held back keep their batches alive, until `_gathered` copies them."""
+_Held = tuple[_Sample, pa.Table, int]
+_SPARE_ROWS = 50_000
+"""Rows of old batches that may be kept alive beside those held back."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Rule:
     """How a tag is thinned out: within `deadband` of the last emitted value, and within `least` microseconds."""
 
     deadband: float | None = None
     least: int = 0
 
-    def is_beyond(self, known: _Sample, sample: _Sample) -> bool:
-        """Whether a sample says something else than the one emitted last. The deadband is for numbers only."""
-        if self.deadband is None or sample[3] != known[3]:
-            return True
-        if sample[1] is None or known[1] is None:
-            return sample[1:3] != known[1:3]
-        return abs(sample[1] - known[1]) > self.deadband
-
-    def is_exception(self, state: _State, sample: _Sample, now: int) -> bool:
+    def is_exception(self, state: _State, new: _Sample, now: int) -> bool:
         """Whether a sample is emitted: a change of the status always is, another change not too soon."""
         known, _, at = state
-        if sample[3] == known[3] and sample[0] - known[0] < self.least and now - at < self.least:
+        if self.least and new[3] == known[3] and new[0] - known[0] < self.least and now - at < self.least:
             return False
-        return self.is_beyond(known, sample)
+        return self.is_beyond(known, new)
+
+    def is_beyond(self, known: _Sample, new: _Sample) -> bool:
+        """Whether a sample says something else than the one emitted last. The deadband is for numbers only."""
+        _, was, text, status = known
+        _, value, its_text, its_status = new
+        if self.deadband is None or status != its_status:
+            return True
+        if value is None or was is None:
+            return value is not was or text != its_text
+        return abs(value - was) > self.deadband
 
 
 class _Batch:
@@ -64,21 +69,21 @@ class _Batch:
         self.table = table
         self.rows: list[int] = []
         """Rows to emit in order; those of earlier batches count on behind the table's."""
-        self.held: dict[str, int] = {}
+        self.holds = False
         self._times: dict[int, int] = {}
-        self._earlier: list[tuple[Any, ...]] = []
+        self._earlier: list[_Row] = []
         self._moved = False
 
     def add(self, row: _Row, ts: int | None = None) -> None:
         """Emit a row, with another `ts` than its own if one is given."""
         if ts is not None:
             self._times[len(self.rows)] = ts
-        if isinstance(row, tuple):
-            self.rows.append(self.table.num_rows + len(self._earlier))
+        number = row[1]
+        if row[0] is not self.table:
+            number = self.table.num_rows + len(self._earlier)
             self._earlier.append(row)
-        else:
-            self._moved |= bool(self.rows) and row < self.rows[-1]
-            self.rows.append(row)
+        self._moved |= bool(self.rows) and number < self.rows[-1]
+        self.rows.append(number)
 
     def result(self) -> pa.Table:
         """Return what is emitted; the very table of the batch when that is all of it, as it is."""
@@ -86,9 +91,7 @@ class _Batch:
         if len(self.rows) == table.num_rows and not (self._times or self._earlier or self._moved):
             return table
         if self._earlier:
-            columns = zip(*self._earlier, strict=True)
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, table.schema, strict=True)]
-            table = pa.concat_tables([table, pa.Table.from_arrays(arrays, schema=table.schema)])
+            table = pa.concat_tables([table, _gathered(self._earlier)])
         table = table.take(pa.array(self.rows, pa.int64()))
         if self._times:
             times = table.column(_TS).to_pylist()
@@ -97,12 +100,15 @@ class _Batch:
             table = table.set_column(_TS, table.schema.field(_TS), pa.array(times, pa.int64()))
         return table
 
-    def full(self) -> dict[str, tuple[Any, ...]]:
-        """Return all columns of the rows that are held beyond this batch, by tag."""
-        if not self.held:
-            return {}
-        table = self.table.take(pa.array(list(self.held.values()), pa.int64()))
-        return dict(zip(self.held, zip(*(c.to_pylist() for c in table.columns), strict=True), strict=True))
+
+def _gathered(rows: Sequence[_Row]) -> pa.Table:
+    """Return rows of several batches as one table, in order."""
+    places: dict[int, list[int]] = {}
+    for place, (table, _) in enumerate(rows):
+        places.setdefault(id(table), []).append(place)
+    parts = [rows[some[0]][0].take(pa.array([rows[p][1] for p in some])) for some in places.values()]
+    order = pa.array([place for some in places.values() for place in some])
+    return pa.concat_tables(parts).take(pc.sort_indices(order))
 
 
 class EmissionFilter:
@@ -141,7 +147,8 @@ class EmissionFilter:
         self._percents: dict[str, float] = {}
         self._wanting: dict[str, None] = {}
         self._states: dict[str, _State] = {}
-        self._held: dict[str, tuple[_Sample, _Row]] = {}
+        self._held: dict[str, _Held] = {}
+        self._alive = 0
         self._early: set[str] = set()
         self._late: dict[str, tuple[_Sample, ...]] = {}
         self._before_outage: dict[str, _Sample] = {}
@@ -168,19 +175,25 @@ class EmissionFilter:
         """Return the samples of a batch to emit, in order. Time goes by `ts_read`, without it by `ts`."""
         tags, read, *sample = (table.column(n).to_pylist() for n in ("tag", "ts_read", "ts", "value", "text", "status"))
         batch, states, rules, limits, refresh = _Batch(table), self._states, self._rules, self._limits, self._refresh_us
-        keep = batch.rows.append
+        keep, judge = batch.rows.append, self._judge
         for row, (tag, now, new) in enumerate(zip(tags, read, zip(*sample, strict=True), strict=True)):
             last = states.get(tag)
-            ts = new[0]
             if now is None:
-                now = ts
-            if last is not None and ts > last[1] and new[3] < _BAD and last[0][3] < _BAD and tag not in rules:
-                states[tag] = (new, ts, now)
+                now = new[0]
+            if last is None or new[3] >= _BAD or last[0][3] >= _BAD:
+                judge(batch, row, tag, last, new, now)
+            elif new == last[0]:
+                if now - last[2] >= limits.get(tag, refresh):
+                    judge(batch, row, tag, last, new, now)
+            elif tag in rules:
+                self._ruled(batch, row, tag, last, new, now)
+            elif new[0] > last[1]:
+                states[tag] = (new, new[0], now)
                 keep(row)
-            elif last is None or new != last[0] or now - last[2] >= limits.get(tag, refresh):
-                self._emit(batch, row, tag, last, new, now)
-        for tag, full in batch.full().items():
-            self._held[tag] = (self._held[tag][0], full)
+            else:
+                judge(batch, row, tag, last, new, now)
+        if batch.holds:
+            self._tidy(table)
         return batch.result()
 
     def quiet(self, now_us: int) -> list[str]:
@@ -218,10 +231,25 @@ class EmissionFilter:
         if deadband is not None or tag in self._rules:
             self._rules.setdefault(tag, _Rule()).deadband = deadband
 
-    def _emit(self, batch: _Batch, row: int, tag: str, last: _State | None, new: _Sample, now: int) -> None:
-        """Judge a sample of which it is not plain that it is emitted."""
+    def _ruled(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
+        """Judge a sample of a tag with a rule, which both it and the last one could be reached for."""
+        held, rule = self._held.get(tag), self._rules[tag]
+        if new[0] <= (last if held is None else held)[0][0]:
+            self._judge(batch, row, tag, last, new, now)
+        elif rule.is_exception(last, new, now) if rule.least else rule.is_beyond(last[0], new):
+            self._changed(batch, row, tag, new, now)
+        else:
+            self._held[tag] = (new, batch.table, row)
+            batch.holds = True
+            if rule.least:
+                (self._early.add if rule.is_beyond(last[0], new) else self._early.discard)(tag)
+            if now - last[2] >= self._limits.get(tag, self._refresh_us):
+                self._refresh(batch, row, tag, last, new, now)
+
+    def _judge(self, batch: _Batch, row: int, tag: str, last: _State | None, new: _Sample, now: int) -> None:
+        """Judge any sample."""
         if last is None:
-            self._put(batch, row, tag, new, now)
+            self._put(batch, (batch.table, row), tag, new, now)
         elif new[3] in _UNREACHED:
             self._unreached(batch, row, tag, last, new, now)
         elif last[0][3] in _UNREACHED:
@@ -231,14 +259,18 @@ class EmissionFilter:
         elif new[0] < last[0][0]:
             self._late[tag] = (new, *self._late.get(tag, ()))[:_LATE_KEPT]
             self._states[tag] = (last[0], last[1], now)
-            batch.add(row)
+            batch.add((batch.table, row))
         else:
-            rule = self._rules.get(tag)
-            if rule is None or rule.is_exception(last, new, now):
-                self._changed(batch, row, tag, new, now)
-            else:
-                self._hold(batch, row, tag, rule, last, new)
-                self._refresh(batch, row, tag, last, new, now)
+            self._fresh(batch, row, tag, last, new, now)
+
+    def _fresh(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
+        rule, held = self._rules.get(tag), self._held.get(tag)
+        if rule is None or rule.is_exception(last, new, now):
+            self._changed(batch, row, tag, new, now)
+        elif new[0] > (last if held is None else held)[0][0]:
+            self._ruled(batch, row, tag, last, new, now)
+        else:
+            self._refresh(batch, row, tag, last, new, now)
 
     def _put(self, batch: _Batch, row: _Row, tag: str, new: _Sample, now: int, ts: int | None = None) -> None:
         """Emit a sample, which is the newest of its tag from now on."""
@@ -255,61 +287,57 @@ class EmissionFilter:
         if new == last[0]:
             self._refresh(batch, row, tag, last, new, now)
             return
-        held = self._let_go(batch, tag)
+        held = self._let_go(tag)
         if held is not None:
-            self._put(batch, held[1], tag, held[0], now)
+            self._put(batch, held[1:], tag, held[0], now)
         if last[0][3] not in _UNREACHED:
             self._before_outage[tag] = last[0] if held is None else held[0]
-        self._put(batch, row, tag, new, now)
+        self._put(batch, (batch.table, row), tag, new, now)
 
     def _recovered(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
         known = new == self._before_outage.pop(tag, None) or new in self._late.get(tag, ())
         if not known:
-            self._put(batch, row, tag, new, now)
+            self._put(batch, (batch.table, row), tag, new, now)
         if known or (new[0] <= last[1] and new[0] != now):
-            self._put(batch, row, tag, new, now, now)
+            self._put(batch, (batch.table, row), tag, new, now, now)
 
     def _again(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
         """Judge a sample that was read before: one that had changed too soon may be emitted now."""
         held = self._held.get(tag)
         if held is not None and new == held[0] and self._rules[tag].is_exception(last, new, now):
-            self._let_go(batch, tag)
-            self._put(batch, held[1], tag, new, now)
+            self._let_go(tag)
+            self._put(batch, held[1:], tag, new, now)
         else:
             self._refresh(batch, row, tag, last, new, now)
 
     def _changed(self, batch: _Batch, row: int, tag: str, new: _Sample, now: int) -> None:
         """Emit a sample, with the one held back before it in the order of their timestamps."""
-        held = self._let_go(batch, tag)
+        held = self._let_go(tag)
         if held is not None and held[0][0] < new[0]:
-            self._put(batch, held[1], tag, held[0], now)
-        self._put(batch, row, tag, new, now)
+            self._put(batch, held[1:], tag, held[0], now)
+        self._put(batch, (batch.table, row), tag, new, now)
         if held is not None and held[0][0] > new[0]:
-            self._put(batch, held[1], tag, held[0], now)
+            self._put(batch, held[1:], tag, held[0], now)
 
-    def _hold(self, batch: _Batch, row: int, tag: str, rule: _Rule, last: _State, new: _Sample) -> None:
-        held = self._held.get(tag)
-        if new[0] <= last[0][0] or (held is not None and new[0] < held[0][0]):
-            return
-        self._held[tag] = (new, row)
-        batch.held[tag] = row
-        if rule.least and rule.is_beyond(last[0], new):
-            self._early.add(tag)
-        else:
-            self._early.discard(tag)
-
-    def _let_go(self, batch: _Batch, tag: str) -> tuple[_Sample, _Row] | None:
-        """Return the sample that is held of a tag, and hold it no longer."""
-        batch.held.pop(tag, None)
+    def _let_go(self, tag: str) -> _Held | None:
+        """Return what is held of a tag, and hold it no longer."""
         self._early.discard(tag)
         return self._held.pop(tag, None)
 
-    def _refresh(self, batch: _Batch, row: _Row, tag: str, last: _State, new: _Sample, now: int) -> None:
+    def _refresh(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
         """Emit what is known of a tag that was not emitted for a while; a late sample does not become its newest."""
         if now - last[2] < self._limits.get(tag, self._refresh_us):
             return
-        held = self._let_go(batch, tag)
+        held, where = self._let_go(tag), (batch.table, row)
         if held is not None and held[0][0] > new[0]:
-            new, row = held
+            new, where = held[0], held[1:]
         newest = new if new[0] >= last[0][0] else last[0]
-        self._put(batch, row, tag, newest, now, None if new[0] > last[1] else now)
+        self._put(batch, where, tag, newest, now, None if new[0] > last[1] else now)
+
+    def _tidy(self, table: pa.Table) -> None:
+        """Let go of old batches when rows that are held keep too many others alive."""
+        self._alive += table.num_rows
+        if self._alive > 4 * len(self._held) + _SPARE_ROWS:
+            kept = _gathered([held[1:] for held in self._held.values()]) if self._held else None
+            self._held = {tag: (held[0], kept, n) for n, (tag, held) in enumerate(self._held.items())}
+            self._alive = len(self._held)
