@@ -17,7 +17,10 @@ from otmirror.samples import SCHEMA
 from otmirror.status import STATUS
 from otmirror.taglist import Tag
 
-_UNREACHED = frozenset(STATUS[name] for name in ("BadNoCommunication", "BadTimeout", "BadServerNotConnected"))
+_UNREACHED = frozenset(
+    STATUS[name] for name in ("BadNoCommunication", "BadTimeout", "BadServerNotConnected", "BadDataLost")
+)
+"""What a mirror says of itself, not a device: after these it is told again what the device's value is."""
 _BAD = 0x80000000
 """Status codes from here on are bad, those of a device that cannot be reached among them."""
 _TS = SCHEMA.get_field_index("ts")
@@ -218,6 +221,13 @@ class EmissionFilter:
         if batch.holds:
             self._tidy(table)
         return batch.result()
+
+    def newest(self, tag: str) -> int | None:
+        """Return the timestamp of the newest sample known of a tag, emitted or held back; None before the first."""
+        if tag in self._held:
+            return self._held[tag][0][0]
+        state = self._states.get(tag)
+        return None if state is None else state[0][0]
 
     def quiet(self, now_us: int) -> list[str]:
         """Return the tags to read again at `now_us`, for sources whose devices speak only of changes.
