@@ -189,7 +189,8 @@ class EmissionFilter:
         if percent is not None:
             span = high - low
             known.deadband = percent / 100 * span if 0 < span < math.inf else None
-            known.ruled = known.deadband is not None or known.least > 0
+            # What was held back under a range that is known no longer still has to come out first.
+            known.ruled = known.deadband is not None or known.least > 0 or known.held is not None
         return known.deadband is not None
 
     def new(self, table: pa.Table) -> pa.Table:
@@ -224,10 +225,9 @@ class EmissionFilter:
 
     def newest(self, tag: str) -> int | None:
         """Return the timestamp of the newest sample known of a tag, emitted or held back; None before the first."""
-        if tag in self._held:
-            return self._held[tag][0][0]
-        state = self._states.get(tag)
-        return None if state is None else state[0][0]
+        known = self._tags.get(tag)
+        sample = None if known is None else known.held or known.newest
+        return None if sample is None else sample[0]
 
     def quiet(self, now_us: int) -> list[str]:
         """Return the tags to read again at `now_us`, for sources whose devices speak only of changes.
