@@ -1,0 +1,98 @@
+"""What is done about a node that is not connected: when it is asked, when it is restarted, what the message says."""
+
+from __future__ import annotations
+
+import pytest
+
+from otmirror.embedded.joining import Due, Joining, Patience, last_events
+
+PATIENCE = Patience(settle=3.0, again=10.0, restart=60.0)
+
+
+def timeline(joining: Joining, states: dict[int, str | None], seconds: range) -> list[tuple[int, Due]]:
+    """What is due at which second, while nothing changes."""
+    return [(at, due) for at in seconds if (due := joining.due(states, True, float(at))) != Due()]
+
+
+def test_a_disconnected_node_is_asked_every_ten_seconds_and_restarted_once() -> None:
+    done = timeline(Joining(PATIENCE), {2: "DISCONNECTED"}, range(0, 200))
+    asked = [at for at, due in done if due.ask == (2,)]
+    assert asked[:7] == [3, 13, 23, 33, 43, 53, 63]
+    assert [at for at, due in done if due.restart] == [60]
+    assert [at for at, due in done if due.ask and due.restart] == []
+    assert asked[7:9] == [73, 83]
+
+
+def test_nothing_is_done_about_a_state_that_passes() -> None:
+    joining = Joining(PATIENCE)
+    assert joining.due({1: "DISCONNECTED"}, True, 0.0) == Due()
+    assert joining.due({1: "CONNECTING"}, True, 4.0) == Due()
+    assert joining.due({}, True, 5.0) == Due()
+    assert joining.due({1: "DISCONNECTED"}, True, 6.0) == Due()
+    assert joining.due({1: "DISCONNECTED"}, True, 8.9) == Due()
+    assert joining.due({1: "DISCONNECTED"}, True, 9.0) == Due(ask=(1,))
+
+
+@pytest.mark.parametrize("state", ["CONNECTING", "DISCONNECTING", "OFFLOADING", None])
+def test_a_node_that_is_on_its_way_is_not_asked_but_restarted(state: str | None) -> None:
+    """None: the nodes that are connected do not know it, so there is nobody to ask about it."""
+    assert timeline(Joining(PATIENCE), {2: state}, range(0, 200)) == [(60, Due(restart=(2,)))]
+
+
+def test_an_offloaded_node_is_asked() -> None:
+    assert timeline(Joining(PATIENCE), {2: "OFFLOADED"}, range(0, 5)) == [(3, Due(ask=(2,)))]
+
+
+def test_while_the_cluster_says_nothing_nobody_is_asked_or_restarted() -> None:
+    """An election that takes long is no reason to restart a node as soon as it is over."""
+    joining = Joining(PATIENCE)
+    assert all(joining.due({1: None, 2: None}, False, float(at)) == Due() for at in range(0, 120))
+    assert timeline(joining, {2: "DISCONNECTED"}, range(120, 128)) == [(123, Due(ask=(2,)))]
+
+
+def test_each_node_has_its_own_time() -> None:
+    joining = Joining(PATIENCE)
+    joining.due({2: "DISCONNECTED"}, True, 0.0)
+    joining.due({2: "DISCONNECTED", 3: "DISCONNECTED"}, True, 2.0)
+    assert joining.due({2: "DISCONNECTED", 3: "DISCONNECTED"}, True, 4.0) == Due(ask=(2,))
+    assert joining.due({2: "DISCONNECTED", 3: "DISCONNECTED"}, True, 5.0) == Due(ask=(3,))
+
+
+def test_a_restarted_node_is_asked_again_and_given_time() -> None:
+    """A restart itself takes time, in which nothing is asked for."""
+    joining = Joining(PATIENCE)
+    joining.due({2: "DISCONNECTED"}, True, 0.0)
+    assert joining.due({2: "DISCONNECTED"}, True, 60.0) == Due(restart=(2,))
+    assert timeline(joining, {2: "CONNECTING"}, range(100, 300)) == []
+    assert joining.due({2: "DISCONNECTED"}, True, 300.0) == Due(ask=(2,))
+
+
+def test_what_was_tried_is_told() -> None:
+    joining = Joining(PATIENCE)
+    assert joining.tried(2) == ""
+    joining.due({2: "DISCONNECTED"}, True, 0.0)
+    joining.due({2: "DISCONNECTED"}, True, 3.0)
+    assert joining.tried(2) == "asked to connect once"
+    joining.due({2: "DISCONNECTED"}, True, 13.0)
+    joining.due({2: "DISCONNECTED"}, True, 70.0)
+    assert joining.tried(2) == "asked to connect 2 times and restarted once"
+    assert joining.tried(1) == ""
+
+
+def test_the_last_events_are_one_line() -> None:
+    told = {
+        "events": [
+            {"timestamp": "11/25/2026 19:02:11 UTC", "category": "ERROR", "message": "third\n  of  them"},
+            {"timestamp": "11/25/2026 19:02:10 UTC", "category": "INFO", "message": "second " + "x" * 400},
+            {"timestamp": "11/25/2026 19:02:09 UTC", "category": "INFO", "message": "first"},
+            {"timestamp": "11/25/2026 19:02:08 UTC", "category": "INFO", "message": "older than that"},
+        ]
+    }
+    line = last_events(told)
+    third, second, first = line.split("; ")
+    assert third == "11/25/2026 19:02:11 UTC third of them"
+    assert second.startswith("11/25/2026 19:02:10 UTC second xxx")
+    assert second.endswith("x ...")
+    assert len(second) == 200
+    assert first == "11/25/2026 19:02:09 UTC first"
+    assert last_events({}) == last_events({"events": None}) == ""
