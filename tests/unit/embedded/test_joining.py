@@ -15,7 +15,7 @@ def timeline(joining: Joining, states: dict[int, str | None], seconds: range) ->
 
 
 def test_a_disconnected_node_is_asked_every_ten_seconds_and_restarted_once() -> None:
-    done = timeline(Joining(PATIENCE), {2: "DISCONNECTED"}, range(0, 200))
+    done = timeline(Joining(PATIENCE), {2: "DISCONNECTED"}, range(200))
     asked = [at for at, due in done if due.ask == (2,)]
     assert asked[:7] == [3, 13, 23, 33, 43, 53, 63]
     assert [at for at, due in done if due.restart] == [60]
@@ -36,17 +36,17 @@ def test_nothing_is_done_about_a_state_that_passes() -> None:
 @pytest.mark.parametrize("state", ["CONNECTING", "DISCONNECTING", "OFFLOADING", None])
 def test_a_node_that_is_on_its_way_is_not_asked_but_restarted(state: str | None) -> None:
     """None: the nodes that are connected do not know it, so there is nobody to ask about it."""
-    assert timeline(Joining(PATIENCE), {2: state}, range(0, 200)) == [(60, Due(restart=(2,)))]
+    assert timeline(Joining(PATIENCE), {2: state}, range(200)) == [(60, Due(restart=(2,)))]
 
 
 def test_an_offloaded_node_is_asked() -> None:
-    assert timeline(Joining(PATIENCE), {2: "OFFLOADED"}, range(0, 5)) == [(3, Due(ask=(2,)))]
+    assert timeline(Joining(PATIENCE), {2: "OFFLOADED"}, range(5)) == [(3, Due(ask=(2,)))]
 
 
 def test_while_the_cluster_says_nothing_nobody_is_asked_or_restarted() -> None:
     """An election that takes long is no reason to restart a node as soon as it is over."""
     joining = Joining(PATIENCE)
-    assert all(joining.due({1: None, 2: None}, False, float(at)) == Due() for at in range(0, 120))
+    assert all(joining.due({1: None, 2: None}, False, float(at)) == Due() for at in range(120))
     assert timeline(joining, {2: "DISCONNECTED"}, range(120, 128)) == [(123, Due(ask=(2,)))]
 
 
