@@ -31,7 +31,7 @@ _TYPED = (
 class NifiApi(Provenance):
     """One NiFi. Every method raises ConfigError or UnavailableError with one line when NiFi says no or nothing."""
 
-    def __init__(self, url: str, timeout: float = 30.0):
+    def __init__(self, url: str, timeout: float = 60.0):
         """Take the address of the REST API, such as http://127.0.0.1:8643/nifi-api."""
         self.rest = Rest(url, timeout)
 
