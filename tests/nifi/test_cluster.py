@@ -113,7 +113,7 @@ def story(stack):
     seen["states"] = [node.state for node in stack.nifi.status()]
     seen["sessions after the restart"] = [sockets(port) for port in stack.device_ports()]
     stack.stop_sources()
-    stack.drain(120)
+    stack.drain(360)
     seen["cold"] = stack.lakehouse.samples()
     hot = stores.victoriametrics(stack.victoriametrics.url, raw=False)
     rejects = stack.lakehouse.rejects()
