@@ -115,7 +115,7 @@ def view(urls: Iterable[str]) -> View:
                 answer = asking.get(f"{url}/controller/cluster", timeout=_TIMEOUT)
             if answer.ok:
                 return View(url, {int(node["apiPort"]): node for node in answer.json()["cluster"]["nodes"]})
-        except (requests.RequestException, ValueError, KeyError):
+        except (requests.RequestException, ValueError, KeyError, TypeError):
             continue
     return View(None, {})
 

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
 import pytest
 
-from otmirror.embedded.joining import Due, Joining, Patience, last_events
+from otmirror.embedded.joining import Due, Joining, Patience, View, last_events, request_connection, view
+from otmirror.embedded.processes import free_port
 
+NODE = "00f9e5ac-28df-49ae-8166-dacaacc9e7f7"
+# What a NiFi 2.3.0 answered, and what it answered while it was not connected itself.
+CLUSTER = json.loads("""
+{"cluster": {"nodes": [
+  {"nodeId": "9f1d1cf7-c500-40ac-86ac-ff8d1ba0eb7f", "address": "127.0.0.1", "apiPort": 45273, "status": "CONNECTED",
+   "heartbeat": "11/25/2026 19:10:41 UTC", "roles": ["Primary Node", "Cluster Coordinator"], "activeThreadCount": 0,
+   "queued": "0 / 0 bytes", "events": [
+     {"timestamp": "11/25/2026 19:09:51 UTC", "category": "INFO",
+      "message": "Received first heartbeat from connecting node. Node connected."},
+     {"timestamp": "11/25/2026 19:09:46 UTC", "category": "INFO",
+      "message": "Connection requested from existing node. Setting status to connecting."}],
+   "nodeStartTime": "11/25/2026 19:08:21 UTC", "flowFilesQueued": 0, "bytesQueued": 0}],
+ "generated": "19:10:43 UTC"}}
+""")
+ALONE = "Only a node connected to a cluster can process the request."
 PATIENCE = Patience(settle=3.0, again=10.0, restart=60.0)
 
 
@@ -96,3 +117,77 @@ def test_the_last_events_are_one_line() -> None:
     assert len(second) == 200
     assert first == "11/25/2026 19:02:09 UTC first"
     assert last_events({}) == last_events({"events": None}) == ""
+
+
+class Nifi(http.server.BaseHTTPRequestHandler):
+    """Answers as a NiFi whose server has `answers` (status, body), and keeps what it was sent."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.server.asked.append((self.command, self.path, self.rfile.read(length)))  # type: ignore[attr-defined]
+        status, body = self.server.answer  # type: ignore[attr-defined]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(http.server.HTTPServer):
+    def __init__(self, status: int, body: str):
+        super().__init__(("127.0.0.1", 0), Nifi)
+        self.answer = (status, body.encode())
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/nifi-api"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def connected() -> Iterator[Server]:
+    with Server(200, json.dumps(CLUSTER)) as server:
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def refusing() -> Iterator[Server]:
+    with Server(409, ALONE) as server:
+        yield server
+        server.shutdown()
+
+
+def test_the_first_node_that_is_connected_speaks_for_the_cluster(connected: Server, refusing: Server) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}/nifi-api"
+    told = view([nobody, refusing.url, connected.url])
+    assert told.url == connected.url
+    assert {port: node["status"] for port, node in told.nodes.items()} == {45273: "CONNECTED"}
+    assert last_events(told.nodes[45273]) == (
+        "11/25/2026 19:09:51 UTC Received first heartbeat from connecting node. Node connected.; "
+        "11/25/2026 19:09:46 UTC Connection requested from existing node. Setting status to connecting."
+    )
+    assert connected.asked == [("GET", "/nifi-api/controller/cluster", b"")]
+    assert view([nobody, refusing.url]) == view([]) == View(None, {})
+
+
+@pytest.mark.parametrize("answer", ["[]", "<html>", '{"cluster": {}}', "{}"])
+def test_an_answer_that_is_none_of_a_cluster_is_no_view(connected: Server, answer: str) -> None:
+    connected.answer = (200, answer.encode())
+    assert view([connected.url]) == View(None, {})
+
+
+def test_a_connection_is_requested_as_the_rest_api_wants_it(connected: Server) -> None:
+    """The body is the one of the canvas; NiFi refuses a nodeId that is not the path's."""
+    assert request_connection(connected.url, NODE) is None
+    ((method, path, body),) = connected.asked
+    assert (method, path) == ("PUT", f"/nifi-api/controller/cluster/nodes/{NODE}")
+    assert json.loads(body) == {"node": {"nodeId": NODE, "status": "CONNECTING"}}
+
+
+def test_a_request_that_is_refused_says_why(refusing: Server) -> None:
+    assert request_connection(refusing.url, NODE) == f"409 {ALONE}"
+    nobody = f"http://127.0.0.1:{free_port()}/nifi-api"
+    assert request_connection(nobody, NODE) == f"{nobody} does not answer (ConnectionError)"
