@@ -242,8 +242,9 @@ class ReadOpcUaTags(FlowFileSource):
         name="Server Certificate Trust",
         description="""Which server certificate is accepted. 'trusted only': one that is in trusted/, or that an
             authority in trusted/ issued; another one is put into rejected/, from where it can be moved. 'first use':
-            the same, and the first one seen at this address is put into trusted/ by itself. With both, one that expired or was
-            revoked is refused. 'any': every one, which gives no protection against somebody in between.""",
+            the same, and the first one seen at this address is put into trusted/ by itself. With both, one that
+            expired or was revoked is refused. 'any': every one, which gives no protection against somebody in
+            between.""",
         required=True,
         default_value="first use",
         allowable_values=["first use", "trusted only", "any"],
