@@ -36,9 +36,10 @@ class Server:
         modules = node_modules(node_opcua="2.182.2") / "node_modules"
         self.port = options.setdefault("port", free_port())
         self.pki: str = options.setdefault("pki", str(folder / "server-pki"))
+        flags = options.pop("node_flags", [])
         self.log = (folder / f"server-{self.port}.log").open("ab")
         self._process = subprocess.Popen(
-            ["node", str(HERE / "server.js"), json.dumps(options)],
+            ["node", *flags, str(HERE / "server.js"), json.dumps(options)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=folder,
             env={**os.environ, "NODE_PATH": str(modules), "HOME": str(folder)},
         )  # fmt: skip
