@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from asyncua import ua
@@ -31,10 +32,12 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import faults, readings, security, wire
-from otmirror.opcua.address import node_id, value_of
-from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua import faults, introduction, profiles, readings, security, wire
+from otmirror.opcua.address import node_id
+from otmirror.opcua.chunks import batched
+from otmirror.opcua.config import COLD, OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
+from otmirror.opcua.pace import Pace
 
 ALLOWED: dict[type, str] = {
     ua.GetEndpointsRequest: "GetEndpoints",
@@ -62,9 +65,8 @@ _POLICY: dict[str, type[SecurityPolicy]] = {
     "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
     "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
 }
-_NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
-_MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
-_STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
+_LEVEL_EVERY = 2.0
+"""Seconds between two looks at the service level where there is another server to go to."""
 
 # The client's own log repeats what the notices say, and at level DEBUG it writes passwords.
 for _name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.crypto"):
@@ -101,9 +103,22 @@ class GuardedClient:
     A small task of its own keeps the session and the secure channel alive between reads, however rare they are.
     """
 
-    def __init__(self, config: OpcUaConfig, guard: ReadOnlyGuard | None = None, channel_lifetime: float = 3600.0):
-        """Take the counters to go on with from an earlier connection, and the secure channel's lifetime in seconds."""
-        self._config = config
+    def __init__(
+        self,
+        config: OpcUaConfig,
+        guard: ReadOnlyGuard | None = None,
+        channel_lifetime: float = 3600.0,
+        endpoint: str | None = None,
+        pace: Pace | None = None,
+    ):
+        """Take the counters to go on with from an earlier connection, and the secure channel's lifetime in seconds.
+
+        `endpoint` is the one of the configuration's servers to connect to, else the first; `pace` is what holds
+        requests to that server back, from an earlier connection.
+        """
+        self._watched = bool(config.backups)
+        self._config = replace(config, endpoint=endpoint or config.endpoint, backups=(), redundancy=COLD)
+        self._pace = pace or Pace()
         self._guard = guard or ReadOnlyGuard()
         self._channel_lifetime = channel_lifetime
         self._client: Client | None = None
@@ -113,6 +128,18 @@ class GuardedClient:
         self._lost: str | None = None
         self.namespaces: list[str] = []
         self.max_nodes_per_read = 0
+        """Nodes a Read, within every limit; 0 before `connect`."""
+        self.build = profiles.BuildInfo()
+        """What the server calls itself."""
+        self.limits = profiles.effective({}, profiles.choose(config.profile, self.build), config.max_nodes)
+        """What the server may be asked for; its own word counts from `connect` on."""
+        self.service_level: int | None = None
+        """The server's health from 0 to 255 (OPC 10000-4, 6.6.2.4.2), kept up to date; None where it states none."""
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address."""
+        return self._config.endpoint
 
     @property
     def sent(self) -> Counter[str]:
@@ -142,7 +169,7 @@ class GuardedClient:
         return float(self._client.session_timeout) / 1000 if self._client else self._config.session_timeout
 
     async def connect(self) -> None:
-        """Open channel and session and read the NamespaceArray and MaxNodesPerRead (0: the server states none).
+        """Open channel and session and read the server's namespaces, description, limits and service level.
 
         Takes at most the request timeout, and a little more for cleaning up after a failure.
 
@@ -266,7 +293,13 @@ class GuardedClient:
             raise ConnectionLostError("the connection is closed")
         return self._client
 
-    async def _request(self, work: Coroutine[Any, Any, T], doing: str) -> T:
+    async def _request(self, work: Coroutine[Any, Any, T], doing: str, paced: bool = True) -> T:
+        if paced:  # all but what keeps session and channel alive, which must not wait
+            try:
+                await self._pace.turn()
+            except BaseException:
+                work.close()
+                raise
         try:
             return await work
         except ReadOnlyError:
@@ -315,7 +348,7 @@ class GuardedClient:
         if self.sent["ActivateSession"] == before:
             raise ReadOnlyError("the read-only guard was bypassed: this version of asyncua cannot be used")
         self._stage = "reading its namespaces and limits"
-        await self._read_server(client)
+        await self._read_server()
 
     async def _secure(self, client: Client, own: security.OwnCertificate, endpoint: ua.EndpointDescription) -> None:
         theirs = security.first_certificate(endpoint.ServerCertificate or b"")
@@ -364,24 +397,35 @@ class GuardedClient:
                 "or set Allow Password Without Encryption to true if the network in between is trusted"
             )
 
-    async def _read_server(self, client: Client) -> None:
-        answers = await self.read([_NAMESPACES, _MAX_NODES])
-        namespaces, limit = [value.Value.Value if value.Value else None for value in answers]
-        self.namespaces = [str(uri) for uri in namespaces or ["http://opcfoundation.org/UA/"]]
-        self.max_nodes_per_read = limit if isinstance(limit, int) else 0
+    async def _read_server(self) -> None:
+        config, questions = self._config, introduction.QUESTIONS
+        try:
+            answers, _ = await batched(questions, len(questions), self.read)
+        except UndecodableError:  # what a server says of itself must not keep its tags from being read
+            answers = [*await self.read(questions[:1]), *(ua.DataValue() for _ in questions[1:])]
+        told = introduction.understand(answers)
+        self.namespaces, self.build, self.service_level = told.namespaces, told.build, told.service_level
+        profile = profiles.choose(config.profile, told.build)
+        self.limits = profiles.effective(told.stated, profile, config.max_nodes, config.max_requests)
+        self.max_nodes_per_read = self.limits.nodes_per_read
+        self._pace.rate = self.limits.requests_per_second
 
     async def _keep_alive(self) -> None:
         """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
         renewed = time.monotonic()
         while self.alive:
             lifetime = self._live.secure_channel_timeout / 1000
-            await asyncio.sleep(max(0.1, min(self.session_timeout / 3, lifetime / 8)))
+            most = _LEVEL_EVERY if self._watched else self.session_timeout
+            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3, lifetime / 8)))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
                 if time.monotonic() - renewed > 0.6 * lifetime:
-                    await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel")
+                    renewal = self._live.open_secure_channel(renew=True)
+                    await self._request(renewal, "renewing the secure channel", False)
                     self._live.uaclient.revolve_security_token()
                     renewed = time.monotonic()
-                await self.read([_STATE])
+                request = ua.ReadParameters(NodesToRead=list(introduction.STATE))
+                answers = await self._request(self._live.uaclient.read(request), "looking at its state", False)
+                self.service_level = introduction.service_level(answers)
 
 
 def _security_of(endpoint: ua.EndpointDescription) -> str:
