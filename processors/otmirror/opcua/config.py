@@ -104,8 +104,6 @@ class OpcUaConfig:
         problems = []
         if self.redundancy not in REDUNDANCY:
             problems.append(f"Redundancy: {self.redundancy!r} is none of {', '.join(REDUNDANCY)}")
-        if self.redundancy == WARM and not self.backups:
-            problems.append("Redundancy: warm needs a server to stand by: set Backup Endpoint URLs, or choose cold")
         if self.profile not in profiles.NAMES:
             problems.append(f"Server Profile: {self.profile!r} is none of {', '.join(profiles.NAMES)}")
         if not 0 <= self.max_requests <= FASTEST:

@@ -35,7 +35,7 @@ from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, Unavailable
 from otmirror.opcua import faults, introduction, profiles, readings, security, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.chunks import batched
-from otmirror.opcua.config import COLD, OpcUaConfig
+from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
 from otmirror.opcua.pace import Pace
 
@@ -117,7 +117,7 @@ class GuardedClient:
         requests to that server back, from an earlier connection.
         """
         self._watched = bool(config.backups)
-        self._config = replace(config, endpoint=endpoint or config.endpoint, backups=(), redundancy=COLD)
+        self._config = replace(config, endpoint=endpoint or config.endpoint, backups=())
         self._pace = pace or Pace()
         self._guard = guard or ReadOnlyGuard()
         self._channel_lifetime = channel_lifetime

@@ -8,11 +8,13 @@ const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [] },
+      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {} },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
 const requests = {};
+const times = []; // when each Read came, milliseconds since 1970, and how many nodes it was for
+let level = 255;
 let mostNodes = 0;
 let ticker = null;
 
@@ -107,8 +109,9 @@ async function main() {
         serverCertificateManager: certificates, userCertificateManager: certificates,
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
-            maxSessions: options.maxSessions, operationLimits: { maxNodesPerRead: options.maxNodesPerRead },
+            maxSessions: options.maxSessions, operationLimits: { maxNodesPerRead: options.maxNodesPerRead, ...options.operationLimits },
         },
+        buildInfo: options.buildInfo,
         nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
@@ -116,8 +119,13 @@ async function main() {
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
-        if (name === "Read") mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+        if (name === "Read") {
+            mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+            times.push([Date.now(), request.nodesToRead.length]);
+        }
     });
+    const health = server.engine.addressSpace.findNode("i=2267");
+    health.bindVariable({ get: () => new Variant({ dataType: T.Byte, value: level }) }, true);
     await server.start();
     const commands = {
         sessions: () => server.engine.currentSessionCount,
@@ -133,6 +141,9 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        serviceLevel: ({ value }) => (level = value),
+        reads: () => times.splice(0),
+        interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
         stop: async () => { await server.shutdown(100); return true; },
