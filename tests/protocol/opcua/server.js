@@ -3,16 +3,21 @@
 "use strict";
 const fs = require("fs");
 const readline = require("readline");
+const trouble = require("./trouble.js");
+if (process.argv[2] && JSON.parse(process.argv[2]).skew) trouble.shiftClock(JSON.parse(process.argv[2]).skew);
 const opcua = require("node-opcua");
 const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua;
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [] },
+      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
+      certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
 const requests = {};
+const times = []; // when each Read came, milliseconds since 1970, and how many nodes it was for
+let level = 255;
 let mostNodes = 0;
 let ticker = null;
 
@@ -83,14 +88,17 @@ function build(server) {
     namespace.addVariable({ componentOf: plant, browseName: "ByNumber", nodeId: "i=7001", dataType: T.Int32, value: { dataType: T.Int32, value: 7 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByBytes", nodeId: "b=AQID", dataType: T.Int32, value: { dataType: T.Int32, value: 8 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByGuid", nodeId: "g=6B29FC40-CA47-1067-B31D-00DD010662DA", dataType: T.Int32, value: { dataType: T.Int32, value: 9 } });
-    for (let i = 0; i < options.counters; i++) {
+    const counter = (i) => {
         let reads = 0;
         add(namespace, plant, `Counter${i}`, T.Double, () => new DataValue({
             value: new Variant({ dataType: T.Double, value: i + (options.moving ? ++reads / 1024 : 0) }),
             sourceTimestamp: options.moving ? new Date() : SOURCE.sourceTimestamp, serverTimestamp: new Date(),
         }));
-    }
-    return writable;
+    };
+    for (let i = 0; i < options.counters; i++) counter(i);
+    const again = (name) => counter(Number(name.replace("Counter", "")));
+    const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
+    return { writable, more };
 }
 
 async function main() {
@@ -98,28 +106,46 @@ async function main() {
         rootFolder: options.pki, automaticallyAcceptUnknownCertificate: options.acceptAnyClient, disableFileWatchers: true,
     });
     await certificates.initialize();
+    const userCertificates = options.userPki
+        ? new opcua.OPCUACertificateManager({ rootFolder: options.userPki, disableFileWatchers: true }) : certificates;
+    if (options.userPki) await userCertificates.initialize();
     const modes = { None: "None", Sign: "Basic256Sha256", SignAndEncrypt: "Basic256Sha256" };
     const server = new opcua.OPCUAServer({
         port: options.port, host: "127.0.0.1", hostname: "127.0.0.1", allowAnonymous: options.anonymous,
         securityModes: options.security.map((mode) => opcua.MessageSecurityMode[mode]),
         securityPolicies: [...new Set([...options.security.map((mode) => modes[mode]), ...options.policies])]
             .map((policy) => opcua.SecurityPolicy[policy]),
-        serverCertificateManager: certificates, userCertificateManager: certificates,
+        serverCertificateManager: certificates, userCertificateManager: userCertificates,
+        ...(options.certificateFile ? { certificateFile: options.certificateFile, privateKeyFile: options.privateKeyFile } : {}),
+        ...(options.applicationUri ? { serverInfo: { applicationUri: options.applicationUri } } : {}),
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
-            maxSessions: options.maxSessions, operationLimits: { maxNodesPerRead: options.maxNodesPerRead },
+            maxSessions: options.maxSessions,
+            ...(options.written ? { minSupportedSampleRate: 0 } : {}), // every single change is delivered
+            operationLimits: {
+                maxNodesPerRead: options.maxNodesPerRead,
+                ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
+                ...options.operationLimits,
+            },
         },
+        buildInfo: options.buildInfo,
         nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
-    const writable = build(server);
+    const { writable, more } = build(server);
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
-        if (name === "Read") mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+        if (name === "Read") {
+            mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+            times.push([Date.now(), request.nodesToRead.length]);
+        }
     });
+    const health = server.engine.addressSpace.findNode("i=2267");
+    health.bindVariable({ get: () => new Variant({ dataType: T.Byte, value: level }) }, true);
     await server.start();
     const commands = {
+        ...more, ...trouble.commands(opcua, server),
         sessions: () => server.engine.currentSessionCount,
         requests: () => ({ ...requests, mostNodes }),
         setpoint: () => writable.readValue().value.value,
@@ -133,8 +159,13 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        serviceLevel: ({ value }) => (level = value),
+        reads: () => times.splice(0),
+        interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
+        trustUser: async ({ file }) => { await userCertificates.trustCertificate(fs.readFileSync(file)); return true; },
+        tokens: () => server.endpoints.reduce((sum, one) => sum + one.securityTokenCount, 0),
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {
