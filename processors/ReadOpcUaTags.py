@@ -40,6 +40,9 @@ def _config(context):
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
+        backfill=nifi.flag(context, it.BACKFILL),
+        backfill_limit=nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
+        backfill_rate=nifi.whole(context, it.BACKFILL_RATE, 2),
     )
 
 
@@ -110,11 +113,11 @@ class ReadOpcUaTags(FlowFileSource):
         version = "2026.11.0"
         description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
             each with its value, source and server timestamps, full status code and quality. It only reads: a request
-            for any service but Read, Browse and those that open and close a session is refused before a byte
-            leaves. Read requests are no larger than the server's own limit. A tag that cannot be read gives bad
+            for any service but Read, HistoryRead, Browse and those that open and close a session is refused before a
+            byte leaves. Read requests are no larger than the server's own limit. A tag that cannot be read gives bad
             samples with its status and never hides the others; while the server cannot be reached, every cycle gives
-            bad samples, and the processor connects again by itself. There is never more than one session, and it is
-            closed when the processor stops."""
+            bad samples, and the processor connects again by itself; what was missed is read from the server's history,
+            if it keeps one. There is never more than one session, and it is closed when the processor stops."""
         tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
         dependencies = []
 
@@ -289,6 +292,33 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="false",
         allowable_values=["true", "false"],
     )
+    BACKFILL = PropertyDescriptor(
+        name="Backfill",
+        description="""Whether what a tag did while it could not be read is read from the server's history afterwards
+            (HistoryRead), in batches of its own whose samples are marked with backfill. Only tags whose AccessLevel
+            says that they have a history are asked for, and nothing is asked for twice.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
+    BACKFILL_LIMIT = PropertyDescriptor(
+        name="Backfill Limit",
+        description="""How far back from the end of an outage history is read. What was missed before is told and
+            left.""",
+        required=True,
+        default_value="24 hours",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
+    BACKFILL_RATE = PropertyDescriptor(
+        name="Backfill Requests Per Second",
+        description="""The most requests for history a second, each for at most 100 tags and 5000 values. Polls go on
+            meanwhile.""",
+        required=True,
+        default_value="2",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -315,6 +345,9 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_NODES,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.BACKFILL,
+            self.BACKFILL_LIMIT,
+            self.BACKFILL_RATE,
         ]
 
     def customValidate(self, context):

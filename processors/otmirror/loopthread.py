@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
@@ -32,6 +33,10 @@ class LoopThread:
         except (FutureTimeoutError, TimeoutError):
             future.cancel()
             raise TimeoutError(f"no result within {timeout:g} s") from None
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Let `work` run on the loop and return at once; cancelling what is returned cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self, timeout: float = 5.0) -> None:
         """Cancel what still runs and stop the loop. May be called more than once."""

@@ -17,6 +17,7 @@ DEPRECATED = ("Basic128Rsa15", "Basic256")
 """Broken, or resting on SHA-1 (OPC 10000-7, 6.6): never used."""
 MODES = ("Sign", "SignAndEncrypt")
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
+_LONGEST_BACKFILL, _FASTEST_BACKFILL = 366 * 86400.0, 100
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
 
 
@@ -26,7 +27,8 @@ class OpcUaConfig:
 
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
     limit. An empty `source` becomes `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again
-    (0: never).
+    (0: never). With `backfill`, what was missed in an outage is read from the server's history, `backfill_limit`
+    seconds back and with at most `backfill_rate` requests a second.
 
     Raises:
         MistakesError: with everything that is wrong.
@@ -50,6 +52,9 @@ class OpcUaConfig:
     max_nodes: int = 0
     refresh: float = 60.0
     emit_repeats: bool = False
+    backfill: bool = True
+    backfill_limit: float = 86400.0
+    backfill_rate: int = 2
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
@@ -122,6 +127,10 @@ class OpcUaConfig:
         ):
             if not least <= seconds <= LONGEST_MS / 1000:
                 problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
+        if not 1.0 <= self.backfill_limit <= _LONGEST_BACKFILL:
+            problems.append(f"Backfill Limit: {self.backfill_limit:g} s is not between 1 s and 366 days")
+        if not 1 <= self.backfill_rate <= _FASTEST_BACKFILL:
+            problems.append(f"Backfill Requests Per Second: {self.backfill_rate} is not from 1 to {_FASTEST_BACKFILL}")
         if self.max_nodes < 0:
             problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
         if not self.tags:

@@ -31,7 +31,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import faults, readings, security, wire
+from otmirror.opcua import faults, historyread, readings, security, wire
 from otmirror.opcua.address import node_id, value_of
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
@@ -43,6 +43,7 @@ ALLOWED: dict[type, str] = {
     ua.ActivateSessionRequest: "ActivateSession",
     ua.CloseSessionRequest: "CloseSession",
     ua.ReadRequest: "Read",
+    ua.HistoryReadRequest: "HistoryRead",
     ua.BrowseRequest: "Browse",
     ua.BrowseNextRequest: "BrowseNext",
     ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
@@ -64,6 +65,7 @@ _POLICY: dict[str, type[SecurityPolicy]] = {
 }
 _NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
 _MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
+_MAX_HISTORY_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData))
 _STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
 
 # The client's own log repeats what the notices say, and at level DEBUG it writes passwords.
@@ -200,6 +202,48 @@ class GuardedClient:
             if client.protocol is None:
                 raise ConnectionError("Connection is not open")
             return await wire.read(client.protocol, nodes, self._config.request_timeout)
+
+    async def history_limit(self) -> int:
+        """Read how many nodes a HistoryRead may ask for (MaxNodesPerHistoryReadData); 0: the server states none.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        (told,) = await self.read([_MAX_HISTORY_NODES])
+        limit = told.Value.Value if told.Value else None
+        return limit if isinstance(limit, int) else 0
+
+    async def history(
+        self,
+        nodes: Sequence[bytes],
+        start_us: int,
+        end_us: int,
+        values: int,
+        points: Sequence[bytes | None] = (),
+        release: bool = False,
+    ) -> list[historyread.Page]:
+        """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
+
+        A server that needs longer than the request timeout does not end the connection: polls will show whether it
+        is alive. The status of a page is that of its node only.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        asked = historyread.request(nodes, start_us, end_us, values, points, release)
+        return await self._request(self._history(asked), "reading history")
+
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page]:
+        try:
+            data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise UaStatusCodeError(faults.CODES.BadRequestTimeout) from None  # type: ignore[no-untyped-call]
+        released = request.Parameters.ReleaseContinuationPoints
+        return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
 
     async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
         """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.

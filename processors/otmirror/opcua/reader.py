@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import pyarrow as pa
 
@@ -20,7 +21,10 @@ from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
+from otmirror.opcua.gaps import NEVER, Gaps
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.history import Backfill
+from otmirror.opcua.outbox import Outbox, Row
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
 from otmirror.schedule import PollGrid
@@ -79,6 +83,9 @@ class OpcUaReader:
         self._faulty: dict[int, int] = {}
         self._changed = False
         self.guard = ReadOnlyGuard()
+        self._backfill = self._new_backfill()
+        self._outbox, self._turn = Outbox(), False
+        self._filling: Future[None] | None = None
         self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
@@ -88,9 +95,13 @@ class OpcUaReader:
                 self._numbers.restart()
             now = self._clock.monotonic()
             wait = self._grid.wait(now)
+            if (wait > 0 or self._turn) and (rows := self._outbox.take()):
+                self._turn = False  # where polls leave no pause, history and polls take turns
+                return self._backfilled(rows)
             if wait > _SOON or self._stop.wait(wait):
                 return None
             due = self._plan.due(self._due())
+            self._turn = True
             return self._cycle(due) if due else None
 
     def close(self) -> None:
@@ -108,6 +119,7 @@ class OpcUaReader:
     def _leave(self) -> None:
         with self._lock:
             if self._attendance.away and not self._stop.is_set():
+                self._backfill.gaps.miss_all()
                 self._disconnect()
 
     def _due(self) -> list[int]:
@@ -130,12 +142,14 @@ class OpcUaReader:
         now = self._clock.now_us()
         for position in due:
             if position not in done:
+                self._backfill.gaps.miss(position)
                 batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
         table = batch.table()
         if not self._config.emit_repeats:
             table = self._emission.new(table)
-        if not table.num_rows:
-            return None
+        return self._numbered(table) if table.num_rows else None
+
+    def _numbered(self, table: pa.Table) -> pa.Table:
         numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
         place = samples.COLUMNS.index("seq")
         return table.set_column(place, samples.SCHEMA.field(place), numbers)
@@ -185,6 +199,8 @@ class OpcUaReader:
             f"{self._source}: connected to {self._config.endpoint}, {len(self._plan.tags)} tags, at most "
             f"{self._chunks.limit} nodes a request{longer}",
         )
+        if self._config.backfill:
+            self._filling = self._loop.start(self._backfill.run(client, self._outbox.put))
 
     def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
         """Add a sample of each due tag that the server answered for, and return the places of these tags."""
@@ -210,6 +226,7 @@ class OpcUaReader:
         for start, values, ts_read in answers:
             for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
                 self._note(position, batch.add(self._plan.tags[position], value, ts_read))
+                self._backfill.see(position, value)
                 done.add(position)
         self._tell_faulty()
         return done
@@ -258,6 +275,29 @@ class OpcUaReader:
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None
+        if self._filling is not None:
+            self._filling.cancel()
+            self._filling = None
         if client is not None:
             with contextlib.suppress(TimeoutError):
                 self._loop.run(client.close(), _MARGIN)
+
+    # What follows is the backfill: gaps are noted in _cycle, _read_due and _leave, and filled while connected.
+
+    def _new_backfill(self) -> Backfill:
+        config, plan = self._config, self._plan
+        # Two poll intervals: a tag that missed one poll is no outage.
+        shortest = [2000 * (tag.interval_ms or config.interval_ms) if config.backfill else NEVER for tag in config.tags]
+        gaps = Gaps(shortest, self._clock.monotonic)
+        names = [tag.tag for tag in config.tags]
+        return Backfill(
+            config.source, names, plan.nodes.__getitem__, gaps, self._notices, self._clock,
+            limit=config.backfill_limit, rate=config.backfill_rate, max_nodes=config.max_nodes,
+        )  # fmt: skip
+
+    def _backfilled(self, rows: Sequence[Row]) -> pa.Table:
+        """Return a batch of samples from history: all of them, as none was emitted before."""
+        batch, now = Batch(self._source), self._clock.now_us()
+        for position, reading in rows:
+            batch.add(self._plan.tags[position], reading, now)
+        return self._numbered(batch.table(backfill=True))
