@@ -27,7 +27,7 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import endpoints, faults, introduction, profiles, readings, security, wire
+from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, security, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
@@ -43,6 +43,7 @@ ALLOWED: dict[type, str] = {
     ua.ActivateSessionRequest: "ActivateSession",
     ua.CloseSessionRequest: "CloseSession",
     ua.ReadRequest: "Read",
+    ua.HistoryReadRequest: "HistoryRead",
     ua.BrowseRequest: "Browse",
     ua.BrowseNextRequest: "BrowseNext",
     ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
@@ -274,6 +275,36 @@ class GuardedClient:
         found: Any = struct_from_binary(answer, data)
         found.ResponseHeader.ServiceResult.check()
         return cast(A, found)
+
+    async def history(
+        self,
+        nodes: Sequence[bytes],
+        start_us: int,
+        end_us: int,
+        values: int,
+        points: Sequence[bytes | None] = (),
+        release: bool = False,
+    ) -> list[historyread.Page]:
+        """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
+
+        A server that needs longer than the request timeout does not end the connection: polls will show whether it
+        is alive. The status of a page is that of its node only.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        asked = historyread.request(nodes, start_us, end_us, values, points, release)
+        return await self._request(self._history(asked), "reading history")
+
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page]:
+        try:
+            data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise UaStatusCodeError(faults.CODES.BadRequestTimeout) from None  # type: ignore[no-untyped-call]
+        released = request.Parameters.ReleaseContinuationPoints
+        return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
 
     async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
         """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
