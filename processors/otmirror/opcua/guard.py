@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -394,14 +393,23 @@ class GuardedClient:
         self.max_nodes_per_read = limit if isinstance(limit, int) else 0
 
     async def _keep_alive(self) -> None:
-        """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
-        renewed = time.monotonic()
+        """Keep the session and the channel alive, one not waiting for the other: a read may take long."""
+        await asyncio.gather(self._show_interest(), self._renew_keys())
+
+    async def _show_interest(self) -> None:
+        """Read the server's state three times a session timeout."""
         while self.alive:
-            lifetime = self._live.secure_channel_timeout / 1000
-            await asyncio.sleep(max(0.1, min(self.session_timeout / 3, lifetime / 8)))
+            await asyncio.sleep(max(0.1, self.session_timeout / 3))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
-                if time.monotonic() - renewed > 0.6 * lifetime:
-                    await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel")
-                    self._live.uaclient.revolve_security_token()
-                    renewed = time.monotonic()
                 await self.read([_STATE])
+
+    async def _renew_keys(self) -> None:
+        """Renew the channel's keys before 75 % of their life are over (OPC 10000-4, 5.5.2.1)."""
+        pause = 0.65
+        while self.alive:
+            await asyncio.sleep(max(0.1, pause * self._live.secure_channel_timeout / 1000))
+            pause = 0.05
+            with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
+                await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel")
+                self._live.uaclient.revolve_security_token()
+                pause = 0.65
