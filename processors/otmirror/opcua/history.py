@@ -79,7 +79,7 @@ class _Sizes:
     """How much to ask for at once: less of what the server is slow with or calls too large."""
 
     nodes: int
-    values: int = FIRST_VALUES
+    values: int
 
     def took(self, seconds: float) -> None:
         if seconds < _QUICK:
@@ -140,10 +140,12 @@ class Backfill:
         self._source, self._names, self._nodes, self.gaps = source, names, nodes, gaps
         self._notices, self._clock, self._sleep = notices, clock, sleep
         self._limit, self._pause, self._max_nodes = limit, 1.0 / rate, max_nodes
-        self._sizes = _Sizes(MOST_NODES)
+        self._sizes = _Sizes(0, FIRST_VALUES)
         self._next_request = float("-inf")
         self._checked: set[int] = set()
+        self._without: set[int] = set()
         self._told_without: set[int] = set()
+        self._unread: dict[int, str] = {}
         self._told = _Told()
         self._broken = self._overflown = 0
         self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
@@ -168,7 +170,7 @@ class Backfill:
         wake = asyncio.Event()
         self._wake = asyncio.get_running_loop(), wake
         self._checked.clear()
-        self._sizes = _Sizes(0)
+        self._sizes = _Sizes(0, FIRST_VALUES)
         try:
             while True:
                 wake.clear()
@@ -205,7 +207,7 @@ class Backfill:
         unknown = {position for position in unknown if self._nodes(position) is not None}
         if unknown:
             await self._check(client, sorted(unknown))
-        return self.gaps.group(self._sizes.nodes or MOST_NODES, self._nodes)
+        return self.gaps.group(self._sizes.nodes or MOST_NODES, lambda p: p in self._checked and self._nodes(p))
 
     async def _check(self, client: GuardedClient, positions: list[int]) -> None:
         """Leave the tags whose AccessLevel says that they have no history, and learn the server's limit."""
@@ -343,22 +345,13 @@ class Backfill:
         gap.not_before = self._clock.monotonic() + _LATER * gap.attempts
         if gap.attempts >= _ATTEMPTS:
             self.gaps.remove([gap])
-            span = f"{self._moment(gap.start)} to {self._moment(gap.end)}"
-            self._say(
-                "warn", "failed", f"the history of {self._names[gap.position]} cannot be read ({status_name(status)}, "
-                f"{_ATTEMPTS} attempts): what it did from {span} UTC is missing"
-            )  # fmt: skip
+            span = f"{self._moment(gap.start)} to {self._moment(gap.end)} UTC"
+            self._unread[gap.position] = f"{self._names[gap.position]} from {span} ({status_name(status)})"
 
     def _leave(self, positions: set[int]) -> None:
-        """Forget the gaps of tags without history, and name these tags once."""
+        """Forget the gaps of tags without history."""
         self.gaps.remove_tags(positions)
-        if positions - self._told_without:
-            self._told_without |= positions
-            named = [self._names[position] for position in sorted(self._told_without)]
-            self._say(
-                "info", "without", f"the server has no history of {len(named)} of {len(self._names)} tags, or not for "
-                f"this user, so what they did during an outage is not read later: {some(named)}"
-            )  # fmt: skip
+        self._without |= positions
 
     def _shorten(self) -> None:
         gone, shorter = self.gaps.shorten(self._limit)
@@ -385,6 +378,20 @@ class Backfill:
             )  # fmt: skip
 
     def _tell(self) -> None:
+        """Say what was done since the last time, and of each tag without history once that it has none."""
+        if self._without - self._told_without:
+            self._told_without |= self._without
+            named = [self._names[position] for position in sorted(self._told_without)]
+            self._say(
+                "info", "without", f"the server has no history of {len(named)} of {len(self._names)} tags, or not for "
+                f"this user, so what they did during an outage is not read later: {some(named)}"
+            )  # fmt: skip
+        if self._unread:
+            self._say(
+                "warn", "unread", f"the history of {len(self._unread)} tags could not be read in {_ATTEMPTS} attempts: "
+                f"{some(list(self._unread.values()))}"
+            )  # fmt: skip
+            self._unread.clear()
         told, self._told = self._told, _Told()
         if told.samples:
             self._say(
