@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opcua_server import Server, messages, tags
+from pyiceberg.catalog import load_catalog
 from tcp_relay import Relay
 
+from otmirror import samples
+from otmirror.clock import SystemClock
+from otmirror.iceberg.config import Config
+from otmirror.iceberg.sink import IcebergSink
 from otmirror.opcua import history
 from otmirror.opcua.reader import OpcUaReader
 
@@ -39,6 +45,7 @@ class Emitted:
     def __init__(self, reader: OpcUaReader):
         self.reader = reader
         self.batches: list[list[dict[str, Any]]] = []
+        self.written: list[bytes] = []
         self.told = ""
 
     @property
@@ -55,6 +62,7 @@ class Emitted:
                 time.sleep(0.005)
             else:
                 self.batches.append(table.to_pylist())
+                self.written.append(samples.encode(table))
 
     def during(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -206,3 +214,32 @@ def test_what_was_missed_while_nobody_asked_is_read_too(server: Server, path: Re
     expected = {("Hist0", at * 1000, v) for at, v in server.do("written")["Hist0"] if last < at * 1000 < first}
     assert emitted.device(backfill=True) == Counter(dict.fromkeys(expected, 1))
     assert len(expected) > 5
+
+
+def test_in_the_lakehouse_each_sample_of_an_outage_is_there_once_also_when_batches_come_twice(
+    server: Server, path: Relay, connect: Connect, tmp_path: Path
+) -> None:
+    emitted = Emitted(connect(path.url, tags("Hist0", "Hist1"), backfill_rate=50, reconnect_longest=0.3))
+    emitted.until(lambda: len(emitted.device()) > 5)
+    path.cut()
+    emitted.during(1.0)
+    path.mend()
+    emitted.until(lambda: "backfilled" in emitted.told and len(emitted.device(backfill=True)) > 0)
+    emitted.during(0.3)
+    from_history = [
+        content for rows, content in zip(emitted.batches, emitted.written, strict=True) if rows[0]["backfill"]
+    ]
+    assert from_history
+    sinks = [IcebergSink(Config(warehouse=str(tmp_path / "lake")), SystemClock()) for _ in range(2)]
+    for content in [*emitted.written, *from_history]:
+        assert sinks[0].write(content, {}).relationship == "success"
+    again = [sinks[1].write(content, {}).attributes for content in from_history]
+    assert {told["otmirror.iceberg.duplicate"] for told in again} == {"true"}
+    lake = tmp_path / "lake"
+    catalog = load_catalog("otmirror", type="sql", uri=f"sqlite:///{lake}/catalog.db", warehouse=f"file://{lake}")
+    stored = catalog.load_table("ot.samples").scan().to_arrow().to_pylist()
+    assert len(stored) == len(emitted.rows)
+    # By what the server says it wrote.
+    expected = {sample for tag in ("Hist0", "Hist1") for sample in missed(server, emitted, tag)[0]}
+    found = Counter((r["tag"], round(r["ts"].timestamp() * 1000) * 1000, r["value"]) for r in stored if r["backfill"])
+    assert found == Counter(dict.fromkeys(expected, 1))
