@@ -17,9 +17,9 @@ from otmirror.notices import Notices
 from otmirror.opcua.chunks import ChunkReader, first_limit
 from otmirror.opcua.faults import (
     ANSWER_TOO_LARGE,
+    BUSY,
     CODES,
     REQUEST_TOO_LARGE,
-    SESSION_GONE,
     ConnectionLostError,
     ServiceFaultError,
     UndecodableError,
@@ -181,7 +181,7 @@ class Backfill:
                     self._tell()
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(wake.wait(), self.gaps.wait())
-        except (ConnectionLostError, ServiceFaultError):
+        except (ConnectionLostError, ServiceFaultError, UndecodableError):
             self._count_break()
         except Exception as error:  # polls go on
             self._say("error", "stopped", f"reading history ended: {type(error).__name__}: {error}")
@@ -249,7 +249,7 @@ class Backfill:
                 spare += [(gap, point) for gap, point in asked if gap not in going_on]
                 asked = [(gap, point) for gap, point in asked if gap in going_on]
         except (ServiceFaultError, UndecodableError) as fault:
-            if isinstance(fault, ServiceFaultError) and fault.code in SESSION_GONE:
+            if not client.alive:
                 raise
             halves = self._refused([gap for gap, _ in asked], fault)
         else:
@@ -321,7 +321,7 @@ class Backfill:
             self._sizes.nodes = len(group) // 2
         elif code in ANSWER_TOO_LARGE and self._sizes.values > _LEAST_VALUES:
             self._sizes.took(float("inf"))
-        elif code == CODES.BadRequestTimeout:
+        elif code in BUSY:
             self._sizes.took(float("inf"))
             for gap in group:
                 self._put_off(gap, code)

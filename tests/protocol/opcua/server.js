@@ -17,6 +17,7 @@ let mostNodes = 0;
 let ticker = null;
 const historyReads = [];
 const historyFaults = {};
+const historyDelays = {};
 const written = {};
 
 // 2026-03-04T05:06:07.123456700Z: Date holds milliseconds, the rest goes into picoseconds.
@@ -116,9 +117,10 @@ function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0,
             if (kind === "Plain" || kind === "Claim") continue;
             space.installHistoricalDataNode(node, { maxOnlineValues: 100000 });
             const read = node.historyRead;
-            node.historyRead = function (...all) {
+            node.historyRead = async function (...all) {
+                if (historyDelays[name]) await new Promise((done) => setTimeout(done, historyDelays[name]));
                 const statusCode = historyFaults[name] && opcua.coerceStatusCode(historyFaults[name]);
-                return statusCode ? Promise.resolve(new opcua.HistoryReadResult({ statusCode })) : read.apply(this, all);
+                return statusCode ? new opcua.HistoryReadResult({ statusCode }) : read.apply(this, all);
             };
         }
     }
@@ -191,6 +193,7 @@ async function main() {
         write: ({ name, values }) => { values.forEach(([at, value]) => write(name, at, value)); return values.length; },
         historyReads: () => historyReads,
         historyFault: ({ name, status }) => { historyFaults[name] = status; return true; },
+        historyDelay: ({ name, ms }) => { historyDelays[name] = ms; return true; },
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {

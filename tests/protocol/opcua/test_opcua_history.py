@@ -41,8 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 class Session:
     """A connection, a backfill of it, and what that hands over."""
 
-    def __init__(self, server: Server, names: tuple[str, ...] = NAMES, **settings: Any):
-        config = OpcUaConfig(server.url, tags(*names, "Gone"))
+    def __init__(self, server: Server, timeout: float = 5.0, **settings: Any):
+        config = OpcUaConfig(server.url, tags(*NAMES, "Gone"), request_timeout=timeout)
         self.plan, self.client = ReadPlan(config), GuardedClient(config)
         self.notices = Notices(SystemClock().monotonic)
         self.gaps = Gaps([0] * len(config.tags), SystemClock().monotonic)
@@ -168,6 +168,29 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_left(server: Server, monk
     finally:
         server.do("historyFault", name="Still1", status=0)
     assert sum("Still1" in one["nodes"] for one in asked(server, before)) == 3
+
+
+def test_a_tag_whose_history_takes_too_long_costs_neither_the_others_nor_the_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_LATER", 0.05)
+    server.do("historyDelay", name="Still1", ms=1500)
+
+    async def run() -> None:
+        async with Session(server, timeout=0.5) as session:
+            for place in range(4):
+                session.backfill.gap(place, us(0) + place * 1000, us(20) + place * 1000)
+            await session.fill()
+            assert session.got() == between(0, 1, 19) + between(2, 1, 19) + between(3, 1, 19)
+            assert session.client.alive
+            told = session.told()
+            assert "of 1 tags could not be read in 3 attempts: Still1 from" in told
+            assert "BadRequestTimeout" in told
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.do("historyDelay", name="Still1", ms=0)
 
 
 def test_an_aborted_backfill_gives_its_continuation_points_back_and_goes_on_later(
