@@ -286,8 +286,8 @@ class GuardedClient:
     ) -> list[historyread.Page]:
         """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
 
-        A server that needs longer than the request timeout does not end the connection: polls will show whether it
-        is alive. The status of a page is that of its node only.
+        A server whose archive is away, or needs longer than the request timeout, does not end the connection: polls
+        will show whether it is alive. The status of a page is that of its node only.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
@@ -295,15 +295,23 @@ class GuardedClient:
             ConnectionLostError: the connection cannot be used any more.
         """
         asked = historyread.request(nodes, start_us, end_us, values, points, release)
-        return await self._request(self._history(asked), "reading history")
+        pages = await self._request(self._history(asked), "reading history")
+        if isinstance(pages, int):
+            raise ServiceFaultError(pages)
+        return pages
 
-    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page]:
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page] | int:
+        """Return the answer, or a status that says nothing of the session: the archive behind the server is busy."""
         try:
             data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+            released = request.Parameters.ReleaseContinuationPoints
+            return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
         except (TimeoutError, asyncio.TimeoutError):
-            raise UaStatusCodeError(faults.CODES.BadRequestTimeout) from None  # type: ignore[no-untyped-call]
-        released = request.Parameters.ReleaseContinuationPoints
-        return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
+            return int(faults.CODES.BadRequestTimeout)
+        except UaStatusCodeError as error:
+            if error.code in faults.BUSY:
+                return int(error.code)
+            raise
 
     async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
         """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
