@@ -32,6 +32,10 @@ def _config(context):
         username=nifi.text(context, it.USERNAME),
         password=nifi.secret(context, it.PASSWORD),
         allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        user_certificate=nifi.path(context, it.USER_CERTIFICATE_FILE),
+        user_key=nifi.path(context, it.USER_KEY_FILE),
+        user_key_password=nifi.secret(context, it.USER_KEY_PASSWORD),
+        allow_deprecated=nifi.flag(context, it.ALLOW_DEPRECATED),
         pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
         trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
@@ -39,6 +43,10 @@ def _config(context):
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
         reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
+        profile=nifi.text(context, it.SERVER_PROFILE) or "auto",
+        max_requests=nifi.whole(context, it.MAX_REQUESTS, 0),
+        backups=nifi.text(context, it.BACKUP_ENDPOINT_URLS),
+        redundancy=nifi.text(context, it.REDUNDANCY) or "cold",
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
         mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
@@ -47,6 +55,9 @@ def _config(context):
         server_deadband=nifi.flag(context, it.DEADBAND_IN_SERVER),
         buffer=nifi.whole(context, it.BUFFER_SIZE, 200_000),
         lifetime=nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        backfill=nifi.flag(context, it.BACKFILL),
+        backfill_limit=nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
+        backfill_rate=nifi.whole(context, it.BACKFILL_RATE, 2),
     )
 
 
@@ -82,7 +93,29 @@ def _reader(context):
         Start the processor once. It makes its own certificate, own/cert.der in PKI Directory, and the server refuses
         it: let the server trust that file (most servers list it among the rejected certificates).
         The server's certificate is pinned when it is first seen. Where that is not enough, set Server Certificate Trust
-        to 'trusted only' and put the server's certificate into the folder 'trusted' of PKI Directory beforehand.
+        to 'trusted only' and put the server's certificate, or that of the authority that issued it, into the folder
+        'trusted' of PKI Directory beforehand.
+        """,
+)
+@use_case(
+    description="Log in to an OPC UA server with a user's X.509 certificate instead of a password.",
+    keywords=["opc ua", "security", "certificate", "x509", "user", "login"],
+    configuration="""
+        Set up the secure connection as for user name and password, but leave Username and Password empty.
+        Set User Certificate File and User Key File to the user's certificate and RSA key, and User Key Password if the
+        key is encrypted. Let the server trust the certificate in its list of users' certificates, which is another one
+        than its list of clients' certificates, and give that user the right to read only.
+        """,
+)
+@use_case(
+    description="Mirror a redundant pair of OPC UA servers, going over to the other one when the first is lost.",
+    keywords=["opc ua", "redundancy", "failover", "backup", "service level"],
+    configuration="""
+        Set Endpoint URL to the first server and Backup Endpoint URLs to the others. They have to have the same nodes,
+        and tag lists should name namespaces by URI. Samples carry the name of the first server, whichever is read.
+        Leave Redundancy at 'cold' for one session at a time, or set it to 'warm' to have a session on a second server
+        that takes over at once.
+        With security, every server's certificate is pinned by itself, and every server has to trust own/cert.der.
         """,
 )
 @multi_processor_use_case(
@@ -118,13 +151,16 @@ class ReadOpcUaTags(FlowFileSource):
 
     class ProcessorDetails:
         version = "2026.11.0"
-        description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
-            each with its value, source and server timestamps, full status code and quality. It only reads: a request
-            for any service but Read, Browse and those that open and close a session is refused before a byte
-            leaves. Read requests are no larger than the server's own limit. A tag that cannot be read gives bad
-            samples with its status and never hides the others; while the server cannot be reached, every cycle gives
-            bad samples, and the processor connects again by itself. There is never more than one session, and it is
-            closed when the processor stops."""
+        description = """Reads tags from an OPC UA server, by polling or as the server reports their changes, and gives
+            FlowFiles of samples (NDJSON), each with its value, source and server timestamps, full status code and
+            quality. It only reads: a request for any service but Read, HistoryRead, Browse, those of subscriptions and
+            those that open and close a session is refused before a byte leaves. Requests are no larger and no more
+            often than the server and the profile of its kind allow; with backup servers another one is read when the
+            first is lost or says it is not healthy. A tag that cannot be read gives bad samples with its status and
+            never hides the others; while no server can be reached, every cycle gives bad samples, and the processor
+            connects again by itself; what was missed is fetched from the server's subscriptions or history, if it keeps
+            them, and told as a gap if not. There is never more than one session on a server, and it is closed when the
+            processor stops."""
         tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
         dependencies = []
 
@@ -135,6 +171,27 @@ class ReadOpcUaTags(FlowFileSource):
             here.""",
         required=True,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    BACKUP_ENDPOINT_URLS = PropertyDescriptor(
+        name="Backup Endpoint URLs",
+        description="""Addresses of further servers that have the same nodes, separated by commas or line breaks. One of
+            them is read when the server at Endpoint URL is lost and cannot be had again, or when it says by its
+            ServiceLevel that it is not healthy (below 200) and another one is better. The server that is read then
+            stays the one until it is lost or unhealthy itself: at most one change a minute, unless a server is lost.
+            The samples' source stays that of Endpoint URL. User, security and all else are the same for all.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    REDUNDANCY = PropertyDescriptor(
+        name="Redundancy",
+        description="""How backup servers are used. 'cold': there is a session on the server that is read only; another
+            one is connected to when that one is lost, and for a moment to see its ServiceLevel when the first is not
+            healthy. 'warm': there is always a session on a second server, on which nothing but its state is read,
+            and which takes over at once.""",
+        required=True,
+        default_value="cold",
+        allowable_values=["cold", "warm"],
+        dependencies=[PropertyDependency(BACKUP_ENDPOINT_URLS)],
     )
     TAG_LIST_FILE = PropertyDescriptor(
         name="Tag List File",
@@ -173,10 +230,26 @@ class ReadOpcUaTags(FlowFileSource):
     SECURITY_POLICY = PropertyDescriptor(
         name="Security Policy",
         description="""How messages are protected. If the server does not offer it, the message says what it
-            offers. Basic128Rsa15 and Basic256 are no longer safe and not supported.""",
+            offers. Basic128Rsa15 and Basic256 are no longer safe: they take Allow Deprecated Security as well.""",
         required=True,
         default_value="None",
-        allowable_values=["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"],
+        allowable_values=[
+            "None",
+            "Basic256Sha256",
+            "Aes128_Sha256_RsaOaep",
+            "Aes256_Sha256_RsaPss",
+            "Basic256",
+            "Basic128Rsa15",
+        ],
+    )
+    ALLOW_DEPRECATED = PropertyDescriptor(
+        name="Allow Deprecated Security",
+        description="""Whether Security Policy may be Basic256 or Basic128Rsa15, which rest on SHA-1 and, the latter, on
+            a broken way to encrypt keys; and whether, with Security Mode Sign, a password may be encrypted by them
+            alone. For an old controller that has nothing better; each connect gives a warning.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
     )
     SECURITY_MODE = PropertyDescriptor(
         name="Security Mode",
@@ -185,33 +258,57 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="SignAndEncrypt",
         allowable_values=["Sign", "SignAndEncrypt"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     PKI_DIRECTORY = PropertyDescriptor(
         name="PKI Directory",
         description="""Folder for certificates, made when it is missing. This client's own certificate and key
             (own/cert.der, own/key.pem) are made on first use and kept; ones of your own may be put in their place.
-            Certificates of servers are in trusted/, and what was refused is kept in rejected/. A relative path
-            starts at the directory NiFi runs Python in, so an absolute one is better.""",
+            Certificates that are trusted, servers' own and authorities', are in trusted/; those of authorities in
+            between are in issuers/ when servers do not send them, revocation lists in crl/, and what was refused is
+            kept in rejected/. A relative path starts at the directory NiFi runs Python in, so an absolute one is
+            better.""",
         required=True,
         default_value="./otmirror-pki",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     SERVER_CERTIFICATE_TRUST = PropertyDescriptor(
         name="Server Certificate Trust",
-        description="""Which server certificate is accepted. 'first use': the first one seen at this address is put
-            into trusted/, and another one is refused later. 'trusted only': it has to be in trusted/ already; one
-            that is not is put into rejected/, from where it can be moved. 'any': every one, which gives no protection
-            against somebody in between.""",
+        description="""Which server certificate is accepted. 'trusted only': one that is in trusted/, or that an
+            authority in trusted/ issued; another one is put into rejected/, from where it can be moved. 'first use':
+            the same, and the first one seen at this address is put into trusted/ by itself. With both, one that
+            expired or was revoked is refused. 'any': every one, which gives no protection against somebody in
+            between.""",
         required=True,
         default_value="first use",
         allowable_values=["first use", "trusted only", "any"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     USERNAME = PropertyDescriptor(
@@ -238,6 +335,30 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
+    )
+    USER_CERTIFICATE_FILE = PropertyDescriptor(
+        name="User Certificate File",
+        description="""Path of the X.509 certificate (PEM or DER) of the user to log in as, instead of Username and
+            Password. It is another one than this client's own in PKI Directory, and the server has to trust it as a
+            user's. It is read at each connect.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_FILE = PropertyDescriptor(
+        name="User Key File",
+        description="""Path of the RSA private key (PEM or DER) of that certificate. Only NiFi should be able to read
+            it.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_PASSWORD = PropertyDescriptor(
+        name="User Key Password",
+        description="""What opens User Key File, when that is encrypted.""",
+        required=False,
+        sensitive=True,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
     )
     REQUEST_TIMEOUT = PropertyDescriptor(
         name="Request Timeout",
@@ -274,8 +395,30 @@ class ReadOpcUaTags(FlowFileSource):
     MAX_NODES = PropertyDescriptor(
         name="Max Nodes Per Read",
         description="""The most tags one read request may ask for. 0 leaves it to the server's own limit
-            (MaxNodesPerRead), or 1000 where the server states none. Whatever is set here, requests are never larger
+            (MaxNodesPerRead) and to its profile, whichever is smaller. Whatever is set here, requests are never larger
             than the server's limit, and become smaller when the server calls them too large.""",
+        required=True,
+        default_value="0",
+        validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
+    )
+    SERVER_PROFILE = PropertyDescriptor(
+        name="Server Profile",
+        description="""What kind of server it is, which decides how large and how frequent requests may be beside the
+            limits that the server states itself. 'auto' goes by what the server says of itself (product and
+            manufacturer in its BuildInfo) and takes 'unknown', with cautious limits, for a server it does not know.
+            The message at a connect says which profile was taken. 'generic-fast' is for servers on PCs that can take
+            large requests.""",
+        required=True,
+        default_value="auto",
+        allowable_values=["auto", "S7-1200", "S7-1500", "Kepware", "Ignition", "Prosys", "generic-fast", "unknown"],
+    )
+    MAX_REQUESTS = PropertyDescriptor(
+        name="Max Requests Per Second",
+        description="""The most requests a second that one server gets, whatever happens: reading, browsing, setting up
+            after a reconnect. A cycle of many requests is spread accordingly, in bursts of at most a quarter of a
+            second's worth. What keeps the session alive does not count. 0 leaves it to the profile, most of which set
+            no limit. If it is too little for the tag list and the poll interval, polls are skipped and a warning says
+            so.""",
         required=True,
         default_value="0",
         validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
@@ -298,6 +441,33 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
+    )
+    BACKFILL = PropertyDescriptor(
+        name="Backfill",
+        description="""Whether what a tag did while it could not be read is read from the server's history afterwards
+            (HistoryRead), in batches of its own whose samples are marked with backfill. Only tags whose AccessLevel
+            says that they have a history are asked for, and nothing is asked for twice.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
+    BACKFILL_LIMIT = PropertyDescriptor(
+        name="Backfill Limit",
+        description="""How far back from the end of an outage history is read. What was missed before is told and
+            left.""",
+        required=True,
+        default_value="24 hours",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
+    BACKFILL_RATE = PropertyDescriptor(
+        name="Backfill Requests Per Second",
+        description="""The most requests for history a second, each for at most 100 tags and 5000 values. Polls go on
+            meanwhile.""",
+        required=True,
+        default_value="2",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
     )
 
     ACQUISITION = PropertyDescriptor(
@@ -362,22 +532,30 @@ class ReadOpcUaTags(FlowFileSource):
     def getPropertyDescriptors(self):
         return [
             self.ENDPOINT_URL,
+            self.BACKUP_ENDPOINT_URLS,
+            self.REDUNDANCY,
             self.TAG_LIST_FILE,
             self.TAG_LIST,
             self.SOURCE_NAME,
             self.POLL_INTERVAL,
             self.SECURITY_POLICY,
+            self.ALLOW_DEPRECATED,
             self.SECURITY_MODE,
             self.PKI_DIRECTORY,
             self.SERVER_CERTIFICATE_TRUST,
             self.USERNAME,
             self.PASSWORD,
             self.ALLOW_PLAIN_PASSWORD,
+            self.USER_CERTIFICATE_FILE,
+            self.USER_KEY_FILE,
+            self.USER_KEY_PASSWORD,
             self.REQUEST_TIMEOUT,
             self.SESSION_TIMEOUT,
             self.RECONNECT_DELAY,
             self.LONGEST_RECONNECT_DELAY,
             self.MAX_NODES,
+            self.SERVER_PROFILE,
+            self.MAX_REQUESTS,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
             self.ACQUISITION,
@@ -386,6 +564,9 @@ class ReadOpcUaTags(FlowFileSource):
             self.DEADBAND_IN_SERVER,
             self.BUFFER_SIZE,
             self.SUBSCRIPTION_LIFETIME,
+            self.BACKFILL,
+            self.BACKFILL_LIMIT,
+            self.BACKFILL_RATE,
         ]
 
     def customValidate(self, context):
