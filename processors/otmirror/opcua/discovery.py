@@ -14,10 +14,12 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
+from otmirror.opcua import properties
 from otmirror.opcua.address import node_id
 from otmirror.opcua.decode import type_name
 from otmirror.opcua.faults import ServiceFaultError
 from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.properties import Range
 
 BATCH = 100
 """Nodes a request; servers state their limits less reliably for browsing than for reading."""
@@ -30,13 +32,15 @@ _DEEPEST_TYPE = 16
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that can be read: its path of browse names below the root, address, type and unit where known."""
+    """A variable that can be read: its path of browse names below the root, address, and what else is known of it."""
 
     path: tuple[str, ...]
     address: str
     type: str | None
     unit: str | None
     description: str | None
+    range: Range | None = None
+    """The ends of its EURange."""
 
     def tag(self, prefix: str) -> str:
         """Return the tag's name: the prefix and the path, with what MQTT topics or paths cannot hold as `_`."""
@@ -116,19 +120,14 @@ async def _children(client: GuardedClient, nodes: Sequence[ua.NodeId]) -> list[l
         return await _children(client, nodes[:middle]) + await _children(client, nodes[middle:])
 
 
-async def _read(client: GuardedClient, wanted: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
-    """Read attributes within the server's limit."""
-    most = min(client.max_nodes_per_read or 1000, 1000)
-    return [value for at in range(0, len(wanted), most) for value in await client.read(wanted[at : at + most])]
-
-
 async def _described(
     client: GuardedClient, variables: Sequence[tuple[ua.NodeId, tuple[str, ...]]], types: dict[ua.NodeId, str | None]
 ) -> list[Variable]:
     """Return those of the variables that this user may read."""
     wanted = [ua.ReadValueId(node, ua.IntegerId(a)) for node, _ in variables for a in _ATTRIBUTES]
-    values = [value.Value.Value if value.Value else None for value in await _read(client, wanted)]
+    values = [value.Value.Value if value.Value else None for value in await properties.read(client, wanted)]
     units = await _units(client, [node for node, _ in variables])
+    ranges = await properties.eu_ranges(client, [node for node, _ in variables])
     found = []
     for n, (node, path) in enumerate(variables):
         kind, rank, access, described = values[4 * n : 4 * n + 4]
@@ -137,24 +136,15 @@ async def _described(
         array = isinstance(rank, int) and rank >= 0
         named = "json" if array else await _type(client, kind, types) if isinstance(kind, ua.NodeId) else None
         text = described.Text if isinstance(described, ua.LocalizedText) else None
-        found.append(Variable(path, _address(node, client.namespaces), named, units[n], text or None))
+        found.append(Variable(path, _address(node, client.namespaces), named, units[n], text or None, ranges[n]))
     return found
 
 
 async def _units(client: GuardedClient, nodes: Sequence[ua.NodeId]) -> list[str | None]:
     """Return the display name of each node's EngineeringUnits (OPC 10000-8, 5.6.3); None where there are none."""
-    try:
-        where = await client.property_of(nodes, "EngineeringUnits")
-    except ServiceFaultError:
-        return [None] * len(nodes)
-    has = [(n, ua.NodeId(p.Identifier, p.NamespaceIndex)) for n, p in enumerate(where) if p is not None]
-    values = await _read(client, [ua.ReadValueId(p, ua.IntegerId(AttributeIds.Value)) for _, p in has]) if has else []
-    found: list[str | None] = [None] * len(nodes)
-    for (n, _), value in zip(has, values, strict=True):
-        unit = value.Value.Value if value.Value else None
-        if isinstance(unit, ua.EUInformation) and unit.DisplayName is not None:
-            found[n] = unit.DisplayName.Text or None
-    return found
+    units = await properties.values_of(client, nodes, "EngineeringUnits")
+    named = (unit.DisplayName if isinstance(unit, ua.EUInformation) else None for unit in units)
+    return [None if name is None else name.Text or None for name in named]
 
 
 async def _type(client: GuardedClient, kind: ua.NodeId, types: dict[ua.NodeId, str | None]) -> str | None:
@@ -186,11 +176,12 @@ def as_csv(variables: Iterable[Variable], prefix: str) -> str:
     """Return a tag list of variables; names that come twice get `~2`, `~3` ... at their end."""
     text, times = io.StringIO(), dict[str, int]()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("tag", "address", "type", "unit", "description"))
+    rows.writerow(("tag", "address", "type", "unit", "range", "description"))
     for variable in variables:
         tag = variable.tag(prefix)
         times[tag] = times.get(tag, 0) + 1
         name = tag if times[tag] == 1 else f"{tag}~{times[tag]}"
         described = " ".join((variable.description or "").split())
-        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", described))
+        ends = "" if variable.range is None else "{!r}..{!r}".format(*variable.range)
+        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", ends, described))
     return text.getvalue()

@@ -58,6 +58,9 @@ class ReadPlan:
     def _filter(tag: Tag) -> bytes:
         if tag.deadband:  # the server compares raw values, the tag list speaks of scaled ones
             return wire.deadband_filter(wire.ABSOLUTE, tag.deadband / abs(tag.scale))
+        if tag.deadband_percent and tag.low is not None and tag.high is not None:  # the list's range, not the server's
+            deadband = tag.deadband_percent / 100 * (tag.high - tag.low)
+            return wire.deadband_filter(wire.ABSOLUTE, deadband / abs(tag.scale))
         return wire.deadband_filter(wire.PERCENT, tag.deadband_percent) if tag.deadband_percent else b""
 
     def _interval(self, position: int) -> int:

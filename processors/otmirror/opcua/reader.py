@@ -24,6 +24,7 @@ from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, 
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
+from otmirror.opcua.properties import BATCH, ranges_of
 from otmirror.opcua.readings import Reading
 from otmirror.opcua.reports import Reports
 from otmirror.opcua.subscription import Subscriptions
@@ -238,6 +239,29 @@ class OpcUaReader:
             f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
         self._past.begin(client)
+        self._learn_ranges(client)
+
+    def _learn_ranges(self, client: GuardedClient) -> None:
+        """Ask for the ranges that deadbands in percent need and the tag list has not; without one all is emitted."""
+        wanting = set(self._emission.without_range)
+        if not wanting or self._config.emit_repeats:
+            return
+        tags = [tag for tag in self._plan.tags if tag.tag in wanting]
+        try:
+            patience = 2 * (len(tags) / BATCH + 1) * self._config.request_timeout
+            ranges = self._loop.run(ranges_of(client, tags), patience)
+        except (MirrorError, TimeoutError):
+            return  # the connection is lost, which the next request finds out
+        for tag, (low, high) in ranges.items():
+            self._emission.set_range(tag, low, high)
+        lacking = [tag.tag for tag in tags if tag.tag not in ranges]
+        if lacking:
+            text = (
+                f"{len(lacking)} tags have a deadband in percent and no EURange on the server, so every sample of them"
+            )
+            self._say("warn", "range", f"{text} is emitted; fill in the column range of the tag list: {some(lacking)}")
+        else:
+            self._notices.clear("range", f"{self._source}: all deadbands in percent have a range")
 
     def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
         for key, text in warnings:

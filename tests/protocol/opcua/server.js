@@ -101,7 +101,13 @@ function build(server) {
     };
     for (let i = 0; i < options.counters; i++) counter(i);
     const again = (name) => counter(Number(name.replace("Counter", "")));
-    const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
+    const analog = namespace.addAnalogDataItem({
+        componentOf: plant, browseName: "Analog", nodeId: "s=Analog", dataType: T.Double,
+        engineeringUnitsRange: { low: -100, high: 300 }, engineeringUnits: opcua.standardUnits.degree_celsius,
+    });
+    const measure = ({ value }) => { analog.setValueFromSource({ dataType: T.Double, value }); return value; };
+    measure({ value: 10 });
+    const more = { measure, ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
     const { write: record } = options.history ? historize(space, namespace, plant, options.history) : {};
     return { writable, more, record };
 }
