@@ -1,4 +1,4 @@
-"""The reader: polls tags over one guarded session and hands out batches of samples."""
+"""The reader: polls tags, takes what the server reports, over one guarded session, and hands out batches of samples."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
+from otmirror.memory import Memory, NoMemory
 from otmirror.notices import Notice, Notices
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
@@ -23,6 +24,8 @@ from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, 
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
+from otmirror.opcua.reports import Reports
+from otmirror.opcua.subscription import Subscriptions
 from otmirror.schedule import PollGrid
 from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
@@ -46,23 +49,31 @@ _MISTAKES = frozenset(
 
 
 class OpcUaReader:
-    """Reads the tags of one server on a fixed grid. While the server is away, every cycle gives bad samples.
+    """Mirrors the tags of one server, polled on a fixed grid or subscribed. While it is away, cycles give bad samples.
 
-    It connects when it is first asked, and again after a failure as its backoff allows. When nobody asks any more it
-    ends its session, as the reader of another node may have taken over.
+    A subscribed tag that the server does not report, for whatever reason, is polled. It connects when it is first
+    asked, and again after a failure as its backoff allows. When nobody asks any more it ends its session, as the
+    reader of another node may have taken over.
     """
 
-    def __init__(self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S):
-        """Take a checked configuration and after how many seconds to leave; nothing is connected yet."""
+    def __init__(
+        self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S, memory: Memory | None = None
+    ):
+        """Take a checked configuration, after how many seconds to leave, and what outlives this process.
+
+        Nothing is connected yet.
+        """
         self._config, self._source = config, config.source
         self._clock = clock or SystemClock()
         self._notices = Notices(self._clock.monotonic)
         self._plan = ReadPlan(config)
         self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
-        deadbands = {t.tag: t.deadband for t in config.tags if t.deadband is not None}
-        self._emission = EmissionFilter(deadbands, config.refresh)
+        self._emission = EmissionFilter(refresh=config.refresh, tags=config.tags)
         self._numbers = Numbers(self._clock)
         self._loop = LoopThread(f"opcua {config.source}")
+        kept: Memory = memory or NoMemory()
+        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say)
+        self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._client: GuardedClient | None = None
@@ -80,25 +91,33 @@ class OpcUaReader:
         self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
-        """Read the tags that are due within 0.1 s, exactly when they are; None when there are none, or nothing new."""
+        """Return what was reported, and read the tags that are due within 0.1 s, exactly when they are.
+
+        None when there is nothing new. A call is the proof that what the one before returned is safe.
+        """
         with self._lock, self._attendance.call() as back:
             if back:
                 self._numbers.restart()
-            now = self._clock.monotonic()
-            wait = self._grid.wait(now)
-            if wait > _SOON or self._stop.wait(wait):
+            self._reports.begin()
+            wait = self._grid.wait(self._clock.monotonic())
+            if not self._reports.waiting and (wait > _SOON or self._stop.wait(wait)):
                 return None
-            due = self._plan.due(self._due())
-            return self._cycle(due) if due else None
+            return self._cycle(self._due())
 
     def close(self) -> None:
         """End the session, within a few seconds even when the server does not answer."""
         self._stop.set()
         self._attendance.close()
         with self._lock:
-            self._disconnect()
+            self._disconnect(for_good=True)
             self._failover.close()
+            self._reports.close()
             self._loop.close()
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The subscriptions and their counts."""
+        return self._reports.subscriptions
 
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
@@ -129,13 +148,23 @@ class OpcUaReader:
             )
         return due
 
-    def _cycle(self, due: Sequence[int]) -> pa.Table | None:
+    def _cycle(self, slots: Sequence[int]) -> pa.Table | None:
+        """Make a batch of what was reported and of the tags of these poll intervals."""
         batch = Batch(self._source)
-        done = self._read_due(batch, due) if self._connected() else set()
+        connected = bool(slots) and self._connected()
+        self._reports.take(batch)
+        if self._live is not self._reports.live:
+            self._live = self._reports.live
+            self._plan.leave_out(self._live)
+        due = self._plan.due(slots)
+        again = self._reports.to_read(self._emission) if connected else []
+        done = self._read_due(batch, [*due, *again]) if connected else set()
         now = self._clock.now_us()
         for position in due:
             if position not in done:
                 batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
+        if not len(batch):
+            return None
         table = batch.table()
         if not self._config.emit_repeats:
             table = self._emission.new(table)
@@ -151,7 +180,7 @@ class OpcUaReader:
             client = self._failover.better(self._client)
             if client is None:
                 return True
-            self._disconnect()
+            self._disconnect(for_good=True)
         else:
             if self._client is not None:
                 self._drop(self._client.lost)
@@ -160,7 +189,20 @@ class OpcUaReader:
                 return False
         self._client = client
         self._prepare(client)
+        return self._subscribed(client)
+
+    def _subscribed(self, client: GuardedClient) -> bool:
+        """Have the server report what is to be subscribed; returns whether the connection still stands."""
+        try:
+            self._reports.establish(client)
+        except (MirrorError, TimeoutError) as error:
+            self._failover.lost()
+            self._drop(str(error))
+            return False
         return True
+
+    def _say(self, level: str, key: str, text: str) -> None:
+        self._notices.say(level, key, f"{self._source}: {text}")
 
     def _prepare(self, client: GuardedClient) -> None:
         """Look the namespaces up again, as a restart of the server may have moved them, and say what was found."""
@@ -186,6 +228,17 @@ class OpcUaReader:
             f"{self._source}: connected to {client.endpoint} ({client.build}; profile {client.limits.profile}), "
             f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
+        self._compare_rates(client.limits.requests_per_second, self._plan.rate(self._chunks.limit))
+
+    def _compare_rates(self, allowed: float, needed: float) -> None:
+        if not allowed or needed <= allowed:
+            self._notices.clear("rate")
+            return
+        text = (
+            f"polling takes {needed:.3g} requests a second and {allowed:g} are allowed: lengthen the interval, or, if "
+            "the server can take that, raise Max Requests Per Second or Max Nodes Per Read"
+        )
+        self._say("warn", "rate", text)
 
     def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
         """Add a sample of each due tag that the server answered for, and return the places of these tags."""
@@ -211,6 +264,7 @@ class OpcUaReader:
         for start, values, ts_read in answers:
             for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
                 self._note(position, batch.add(self._plan.tags[position], value, ts_read))
+                self._reports.read(position, value[3], self._emission)
                 done.add(position)
         self._tell_faulty()
         return done
@@ -258,11 +312,13 @@ class OpcUaReader:
             self._notices.say("warn", "connection", f"{self._source}: {text}")
         self._disconnect()
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, for_good: bool = False) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(TimeoutError):
-                self._loop.run(client.close(), _MARGIN)
+        if client is None:
+            return
+        self._reports.leave()
+        with contextlib.suppress(TimeoutError):
+            self._loop.run(client.close(keep_subscriptions=not for_good and bool(self._plan.subscribed)), _MARGIN)
 
 
 def _rate(client: GuardedClient) -> str:

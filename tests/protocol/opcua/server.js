@@ -3,6 +3,8 @@
 "use strict";
 const fs = require("fs");
 const readline = require("readline");
+const trouble = require("./trouble.js");
+if (process.argv[2] && JSON.parse(process.argv[2]).skew) trouble.shiftClock(JSON.parse(process.argv[2]).skew);
 const opcua = require("node-opcua");
 const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua;
 
@@ -85,14 +87,17 @@ function build(server) {
     namespace.addVariable({ componentOf: plant, browseName: "ByNumber", nodeId: "i=7001", dataType: T.Int32, value: { dataType: T.Int32, value: 7 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByBytes", nodeId: "b=AQID", dataType: T.Int32, value: { dataType: T.Int32, value: 8 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByGuid", nodeId: "g=6B29FC40-CA47-1067-B31D-00DD010662DA", dataType: T.Int32, value: { dataType: T.Int32, value: 9 } });
-    for (let i = 0; i < options.counters; i++) {
+    const counter = (i) => {
         let reads = 0;
         add(namespace, plant, `Counter${i}`, T.Double, () => new DataValue({
             value: new Variant({ dataType: T.Double, value: i + (options.moving ? ++reads / 1024 : 0) }),
             sourceTimestamp: options.moving ? new Date() : SOURCE.sourceTimestamp, serverTimestamp: new Date(),
         }));
-    }
-    return writable;
+    };
+    for (let i = 0; i < options.counters; i++) counter(i);
+    const again = (name) => counter(Number(name.replace("Counter", "")));
+    const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
+    return { writable, more };
 }
 
 async function main() {
@@ -109,13 +114,19 @@ async function main() {
         serverCertificateManager: certificates, userCertificateManager: certificates,
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
-            maxSessions: options.maxSessions, operationLimits: { maxNodesPerRead: options.maxNodesPerRead, ...options.operationLimits },
+            maxSessions: options.maxSessions,
+            ...(options.written ? { minSupportedSampleRate: 0 } : {}), // every single change is delivered
+            operationLimits: {
+                maxNodesPerRead: options.maxNodesPerRead,
+                ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
+                ...options.operationLimits,
+            },
         },
         buildInfo: options.buildInfo,
         nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
-    const writable = build(server);
+    const { writable, more } = build(server);
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
@@ -128,6 +139,7 @@ async function main() {
     health.bindVariable({ get: () => new Variant({ dataType: T.Byte, value: level }) }, true);
     await server.start();
     const commands = {
+        ...more, ...trouble.commands(opcua, server),
         sessions: () => server.engine.currentSessionCount,
         requests: () => ({ ...requests, mostNodes }),
         setpoint: () => writable.readValue().value.value,
