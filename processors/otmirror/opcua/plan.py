@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 from otmirror.opcua import address, wire
@@ -35,6 +36,12 @@ class ReadPlan:
     def due(self, intervals: Iterable[int]) -> list[int]:
         """Return the places, in the tag list, of the tags polled at these intervals."""
         return sorted(position for interval in intervals for position in self._polled[interval])
+
+    def rate(self, at_once: int) -> float:
+        """Return the requests a second that polling takes, each for at most so many tags; subscribed ones left out."""
+        reported = set(self.subscribed)
+        polled = ((interval, len(set(group) - reported)) for interval, group in self._groups.items())
+        return sum(math.ceil(count / at_once) * 1000 / interval for interval, count in polled)
 
     def leave_out(self, live: Collection[int]) -> None:
         """Poll all tags but these, as they come by themselves."""

@@ -115,8 +115,8 @@ class OpcUaReader:
         self._attendance.close()
         with self._lock:
             self._disconnect(for_good=True)
-            self._reports.close()
             self._failover.close()
+            self._reports.close()
             self._loop.close()
 
     @property
@@ -189,7 +189,7 @@ class OpcUaReader:
             client = self._failover.better(self._client)
             if client is None:
                 return True
-            self._disconnect()
+            self._disconnect(for_good=True)
         else:
             if self._client is not None:
                 self._drop(self._client.lost)
@@ -240,6 +240,7 @@ class OpcUaReader:
         )
         self._past.begin(client)
         self._learn_ranges(client)
+        self._compare_rates(client.limits.requests_per_second, self._plan.rate(self._chunks.limit))
 
     def _learn_ranges(self, client: GuardedClient) -> None:
         """Ask for the ranges that deadbands in percent need and the tag list has not; without one all is emitted."""
@@ -266,6 +267,16 @@ class OpcUaReader:
     def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
         for key, text in warnings:
             self._notices.say("warn", key, f"{self._source}: {text}")
+
+    def _compare_rates(self, allowed: float, needed: float) -> None:
+        if not allowed or needed <= allowed:
+            self._notices.clear("rate")
+            return
+        text = (
+            f"polling takes {needed:.3g} requests a second and {allowed:g} are allowed: lengthen the interval, or, if "
+            "the server can take that, raise Max Requests Per Second or Max Nodes Per Read"
+        )
+        self._say("warn", "rate", text)
 
     def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
         """Add a sample of each due tag that the server answered for, and return the places of these tags."""
