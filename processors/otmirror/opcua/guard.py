@@ -201,16 +201,17 @@ class GuardedClient:
                 raise ConnectionError("Connection is not open")
             return await wire.read(client.protocol, nodes, self._config.request_timeout)
 
-    async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
-        """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
+    async def browse(
+        self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
+    ) -> list[list[Any]]:
+        """Return each node's references (ReferenceDescription) of a kind and its sub-types, forward or `inverse`.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        way = ua.BrowseDirection.Inverse if inverse_subtype else ua.BrowseDirection.Forward
-        kind = ObjectIds.HasSubtype if inverse_subtype else ObjectIds.HierarchicalReferences
+        way = ua.BrowseDirection.Inverse if inverse else ua.BrowseDirection.Forward
         wanted = [
             ua.BrowseDescription(node, way, node_id(kind), True, ua.UInt32(0), ua.UInt32(_ALL_FIELDS)) for node in nodes
         ]
