@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
@@ -32,6 +33,11 @@ class LoopThread:
         except (FutureTimeoutError, TimeoutError):
             future.cancel()
             raise TimeoutError(f"no result within {timeout:g} s") from None
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Have the loop call `work`; nothing once it is closed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work)
 
     def close(self, timeout: float = 5.0) -> None:
         """Cancel what still runs and stop the loop. May be called more than once."""

@@ -36,6 +36,9 @@ class Tag:
     order: str | None = None
     description: str | None = None
     line: int = 0
+    deadband_percent: float | None = None
+    mode: str | None = None
+    sampling_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

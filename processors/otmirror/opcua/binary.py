@@ -73,7 +73,7 @@ def text(body: bytes, at: int, _: int = 0) -> tuple[str | None, int]:
 
 def _xml(body: bytes, at: int, _: int) -> tuple[ua.XmlElement, int]:
     found, at = text(body, at)
-    return ua.XmlElement(found or ""), at
+    return ua.XmlElement(found or ""), at  # type: ignore[arg-type]
 
 
 def _time(body: bytes, at: int, _: int) -> tuple[datetime.datetime, int]:
@@ -141,7 +141,7 @@ def qualified_name(body: bytes, at: int, _: int = 0) -> tuple[ua.QualifiedName, 
     """Read a QualifiedName."""
     (index,) = _UINT16.unpack_from(body, at)
     name, at = text(body, at + 2)
-    return ua.QualifiedName(name, index), at  # type: ignore[arg-type]
+    return ua.QualifiedName(name, index), at
 
 
 def localized_text(body: bytes, at: int, _: int = 0) -> tuple[ua.LocalizedText, int]:

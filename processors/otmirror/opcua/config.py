@@ -16,6 +16,8 @@ POLICIES = ("None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_Rs
 DEPRECATED = ("Basic128Rsa15", "Basic256")
 """Broken, or resting on SHA-1 (OPC 10000-7, 6.6): never used."""
 MODES = ("Sign", "SignAndEncrypt")
+POLL, SUBSCRIBE = "poll", "subscribe"
+ACQUISITION = (POLL, SUBSCRIBE)
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
 
@@ -27,6 +29,11 @@ class OpcUaConfig:
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
     limit. An empty `source` becomes `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again
     (0: never).
+
+    Tags without a mode of their own are read as `mode_of_tags` says. Of subscribed ones the server looks at the node
+    every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
+    the subscription for `lifetime` seconds without a word from here, and applies deadbands where it can if
+    `server_deadband`. Here `buffer` readings may wait for NiFi.
 
     Raises:
         MistakesError: with everything that is wrong.
@@ -50,6 +57,12 @@ class OpcUaConfig:
     max_nodes: int = 0
     refresh: float = 60.0
     emit_repeats: bool = False
+    mode_of_tags: str = POLL
+    sampling_ms: int | None = None
+    queue_size: int = 10
+    server_deadband: bool = True
+    buffer: int = 200_000
+    lifetime: float = 600.0
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
@@ -119,9 +132,17 @@ class OpcUaConfig:
             ("Reconnect Delay", self.reconnect_first, 0.1),
             ("Longest Reconnect Delay", self.reconnect_longest, self.reconnect_first),
             ("Refresh Interval", self.refresh, 0.0),
+            ("Sampling Interval", (self.sampling_ms or 0) / 1000, 0.0),
+            ("Subscription Lifetime", self.lifetime, 10.0),
         ):
             if not least <= seconds <= LONGEST_MS / 1000:
                 problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
+        if self.mode_of_tags not in ACQUISITION:
+            problems.append(f"Acquisition: {self.mode_of_tags!r} is none of {', '.join(ACQUISITION)}")
+        if not 1 <= self.queue_size <= 10_000:
+            problems.append(f"Queue Size: {self.queue_size} is not between 1 and 10000 values")
+        if self.buffer < 1000:
+            problems.append(f"Buffer Size: {self.buffer} is less than 1000 values")
         if self.max_nodes < 0:
             problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
         if not self.tags:

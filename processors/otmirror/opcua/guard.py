@@ -1,7 +1,7 @@
 """The guarded OPC UA client: the only module that imports asyncua's client.
 
 Every service request passes `ReadOnlyGuard` before a byte of it is sent. What is not on its short allow-list
-(Write, Call, AddNodes, HistoryUpdate, RegisterNodes, CreateSubscription, ...) raises and is counted.
+(Write, Call, AddNodes, HistoryUpdate, RegisterNodes, SetTriggering, ...) raises and is counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -28,6 +28,7 @@ from asyncua.crypto.security_policies import (
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.observer import Observer
 from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
@@ -46,8 +47,17 @@ ALLOWED: dict[type, str] = {
     ua.BrowseRequest: "Browse",
     ua.BrowseNextRequest: "BrowseNext",
     ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
+    ua.CreateSubscriptionRequest: "CreateSubscription",
+    ua.DeleteSubscriptionsRequest: "DeleteSubscriptions",
+    ua.TransferSubscriptionsRequest: "TransferSubscriptions",
+    ua.CreateMonitoredItemsRequest: "CreateMonitoredItems",
+    ua.PublishRequest: "Publish",
+    ua.RepublishRequest: "Republish",
 }
-"""Services that may be sent (OPC 10000-4, clause 5). Opening and closing the secure channel is no service here."""
+"""Services that may be sent (OPC 10000-4, clause 5). Opening and closing the secure channel is no service here.
+
+Those of subscriptions make the server report changes of values; what they create is the session's own.
+"""
 
 _GOODBYE = 2.0
 _ALL_FIELDS = 63
@@ -71,6 +81,7 @@ for _name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.crypto"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class ReadOnlyGuard(Observer):
@@ -188,18 +199,58 @@ class GuardedClient:
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        values = readings.decode(await self._request(self._read(nodes), "reading"), 0)
+        values = readings.decode(await self.exchange(wire.READ, wire.read_body(nodes), "reading"), 0)
         if len(values) != len(nodes):
             raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
         return values
 
-    async def _read(self, nodes: Sequence[bytes]) -> bytes:
+    async def exchange(
+        self, service: wire.Service, body: Sequence[bytes], doing: str, timeout: float | None = None
+    ) -> bytes:
+        """Send a request of bytes and return its answer from behind the header on.
+
+        Args:
+            service: which one; the guard judges it as any other.
+            body: the request's parameters, made by `wire`.
+            doing: for messages, such as `reading`.
+            timeout: seconds to wait, without a word to the server, which may hold the answer back that long; None:
+                the request timeout.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        return await self._request(self._exchanged(service, body, timeout), doing)
+
+    async def _exchanged(self, service: wire.Service, body: Sequence[bytes], timeout: float | None) -> bytes:
         client = self._live.uaclient
-        # The guard's word counts here too, though these bytes can be nothing but a Read.
-        with client.observer.observe_request(ua.ReadRequest()):
+        # The guard's word counts here too, though these bytes can be nothing but what they say.
+        with client.observer.observe_request(service.request()):
             if client.protocol is None:
                 raise ConnectionError("Connection is not open")
-            return await wire.read(client.protocol, nodes, self._config.request_timeout)
+            wait, hint = (self._config.request_timeout, -1.0) if timeout is None else (timeout, 0.0)
+            return await wire.exchange(client.protocol, service, body, wait, hint)
+
+    async def ask(self, request: Any, answer: type[A], doing: str) -> A:
+        """Send a request and return its answer, both asyncua's own: for what is asked rarely.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole.
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        return await self._request(self._asked(request, answer), doing)
+
+    async def _asked(self, request: Any, answer: type[A]) -> A:
+        client = self._live.uaclient
+        with client.observer.observe_request(request):
+            if client.protocol is None:
+                raise ConnectionError("Connection is not open")
+            data = await client.protocol.send_request(request)
+        found: Any = struct_from_binary(answer, data)
+        found.ResponseHeader.ServiceResult.check()
+        return cast(A, found)
 
     async def browse(
         self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
@@ -246,14 +297,20 @@ class GuardedClient:
         results = await self._request(work, "looking up properties")
         return [result.Targets[0].TargetId if result.Targets else None for result in results]
 
-    async def close(self) -> None:
-        """Close session, channel and socket within a bounded time, whatever state they are in. Never raises."""
+    async def close(self, keep_subscriptions: bool = False) -> None:
+        """Close session, channel and socket within a bounded time, whatever state they are in. Never raises.
+
+        With `keep_subscriptions` the server is asked to keep them for their lifetime, for a later session.
+        """
         if self._keeper is not None:
             self._keeper.cancel()
         client, self._client = self._client, None
         if client is None:
             return
         transport = client.uaclient.protocol.transport if client.uaclient.protocol else None
+        if keep_subscriptions:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(client.uaclient.close_session(False), _GOODBYE)
         for farewell in (client.close_session, client.close_secure_channel):
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(farewell(), _GOODBYE)

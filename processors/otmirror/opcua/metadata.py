@@ -161,9 +161,7 @@ async def _names_of(
         return {}
     definitions = await types.definitions(these)
     properties = await _properties(client, these)
-    found = {
-        kind: _defined(definitions[kind]) or _named(told) for kind, told in zip(these, properties, strict=True)
-    }
+    found = {kind: _defined(definitions[kind]) or _named(told) for kind, told in zip(these, properties, strict=True)}
     return {kind: names for kind, names in found.items() if names}
 
 
@@ -187,7 +185,10 @@ def _text(value: Any) -> str | None:
 
 
 def _meta(
-    attributes: Sequence[Any], properties: Mapping[str, Any], types: DataTypes, names: Mapping[ua.NodeId, dict[int, str]]
+    attributes: Sequence[Any],
+    properties: Mapping[str, Any],
+    types: DataTypes,
+    names: Mapping[ua.NodeId, dict[int, str]],
 ) -> Meta:
     kind, rank, access, historizing = attributes
     base = types.base(kind) if isinstance(kind, ua.NodeId) else None
@@ -232,6 +233,6 @@ def writable_notice(tags: Sequence[Tag], metas: Sequence[Meta]) -> str | None:
         return None
     shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
     return (
-        f"the account may write {len(names)} of {len(tags)} tags ({shown}); nothing here ever does, but an account that "
-        "may only read is safer"
+        f"the account may write {len(names)} of {len(tags)} tags ({shown}); nothing here ever writes, but a read-only "
+        "account is better"
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from otmirror.opcua import address, wire
-from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
+from otmirror.opcua.subscription import Item
 from otmirror.taglist import Tag
 
 
@@ -16,9 +17,13 @@ class ReadPlan:
         """Take the source's configuration."""
         self.tags: Sequence[Tag] = config.tags
         self._addresses = [address.parse(tag.address) for tag in config.tags]
+        self._config = config
         self._groups: dict[int, list[int]] = {}
-        for position, tag in enumerate(config.tags):
-            self._groups.setdefault(tag.interval_ms or config.interval_ms, []).append(position)
+        for position in range(len(config.tags)):
+            self._groups.setdefault(self._interval(position), []).append(position)
+        self._polled = self._groups
+        self.subscribed = [n for n, tag in enumerate(config.tags) if (tag.mode or config.mode_of_tags) == SUBSCRIBE]
+        """Places of the tags that the server is to report by itself."""
         self.nodes: list[bytes | None] = [None] * len(config.tags)
         """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
 
@@ -29,7 +34,33 @@ class ReadPlan:
 
     def due(self, intervals: Iterable[int]) -> list[int]:
         """Return the places, in the tag list, of the tags polled at these intervals."""
-        return sorted(position for interval in intervals for position in self._groups[interval])
+        return sorted(position for interval in intervals for position in self._polled[interval])
+
+    def leave_out(self, live: Collection[int]) -> None:
+        """Poll all tags but these, as they come by themselves."""
+        self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
+
+    def items(self) -> list[Item]:
+        """Return what to subscribe, of the nodes that are known on this server."""
+        return [self._item(n, node) for n in self.subscribed if (node := self.nodes[n]) is not None]
+
+    def _item(self, position: int, node: bytes) -> Item:
+        tag, config = self.tags[position], self._config
+        every = self._interval(position)
+        sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
+        asked = node, position, -1.0 if sampling is None else float(sampling), config.queue_size
+        plain = wire.item(*asked)
+        chosen = wire.item(*asked, self._filter(tag)) if config.server_deadband else plain
+        return Item(position, every, chosen, plain)
+
+    @staticmethod
+    def _filter(tag: Tag) -> bytes:
+        if tag.deadband:  # the server compares raw values, the tag list speaks of scaled ones
+            return wire.deadband_filter(wire.ABSOLUTE, tag.deadband / abs(tag.scale))
+        return wire.deadband_filter(wire.PERCENT, tag.deadband_percent) if tag.deadband_percent else b""
+
+    def _interval(self, position: int) -> int:
+        return self.tags[position].interval_ms or self._config.interval_ms
 
     def resolve(self, namespaces: Sequence[str]) -> dict[str, list[str]]:
         """Prepare the nodes for a server with this NamespaceArray; return tags by namespace URI not found in it."""

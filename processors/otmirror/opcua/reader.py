@@ -1,4 +1,4 @@
-"""The reader: polls tags over one guarded session and hands out batches of samples."""
+"""The reader: polls tags, takes what the server reports, over one guarded session, and hands out batches of samples."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.inbox import Inbox
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
+from otmirror.opcua.subscription import Subscriptions, Terms
 from otmirror.schedule import PollGrid
 from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
 
 _SOON = 0.1
+_MOST = 50_000
+"""Readings of subscriptions in a batch, or a few more."""
+_SETUP = 60.0
+"""Seconds that creating or taking over subscriptions may take."""
 _AFTER_REFUSAL = 600.0
 _LOGIN_AGAIN = (
     "as failed logins may lock the account, it tries again after 10 minutes only; a restart of the processor tries "
@@ -51,10 +57,11 @@ _MISTAKES = frozenset(
 
 
 class OpcUaReader:
-    """Reads the tags of one server on a fixed grid. While the server is away, every cycle gives bad samples.
+    """Mirrors the tags of one server, polled on a fixed grid or subscribed. While it is away, cycles give bad samples.
 
-    It connects when it is first asked, and again after a failure as its backoff allows. When nobody asks any more it
-    ends its session, as the reader of another node may have taken over.
+    A subscribed tag that the server does not report, for whatever reason, is polled. It connects when it is first
+    asked, and again after a failure as its backoff allows. When nobody asks any more it ends its session, as the
+    reader of another node may have taken over.
     """
 
     def __init__(self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S):
@@ -69,6 +76,9 @@ class OpcUaReader:
         self._numbers = Numbers(self._clock)
         self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
         self._loop = LoopThread(f"opcua {config.source}")
+        self._inbox = Inbox(config.buffer, lambda: self._loop.soon(self.subscriptions.resume))
+        self.subscriptions = Subscriptions(Terms(lifetime=config.lifetime), self._inbox, self._clock, self._say)
+        self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._client: GuardedClient | None = None
@@ -82,23 +92,25 @@ class OpcUaReader:
         self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
-        """Read the tags that are due within 0.1 s, exactly when they are; None when there are none, or nothing new."""
+        """Return what was reported, and read the tags that are due within 0.1 s, exactly when they are.
+
+        None when there is nothing new. A call is the proof that what the one before returned is safe.
+        """
         with self._lock, self._attendance.call() as back:
             if back:
                 self._numbers.restart()
-            now = self._clock.monotonic()
-            wait = self._grid.wait(now)
-            if wait > _SOON or self._stop.wait(wait):
+            self._inbox.commit()
+            wait = self._grid.wait(self._clock.monotonic())
+            if not self._inbox.held and (wait > _SOON or self._stop.wait(wait)):
                 return None
-            due = self._plan.due(self._due())
-            return self._cycle(due) if due else None
+            return self._cycle(self._due())
 
     def close(self) -> None:
         """End the session, within a few seconds even when the server does not answer."""
         self._stop.set()
         self._attendance.close()
         with self._lock:
-            self._disconnect()
+            self._disconnect(for_good=True)
             self._loop.close()
 
     def notices(self) -> list[Notice]:
@@ -124,13 +136,22 @@ class OpcUaReader:
             )
         return due
 
-    def _cycle(self, due: Sequence[int]) -> pa.Table | None:
+    def _cycle(self, slots: Sequence[int]) -> pa.Table | None:
+        """Make a batch of what was reported and of the tags of these poll intervals."""
         batch = Batch(self._source)
-        done = self._read_due(batch, due) if self._connected() else set()
+        connected = bool(slots) and self._connected()
+        self._take_reported(batch)
+        if self._live is not self.subscriptions.live:
+            self._live = self.subscriptions.live
+            self._plan.leave_out(self._live)
+        due = self._plan.due(slots)
+        done = self._read_due(batch, self._with_unsure(due)) if connected else set()
         now = self._clock.now_us()
         for position in due:
             if position not in done:
                 batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
+        if not len(batch):
+            return None
         table = batch.table()
         if not self._config.emit_repeats:
             table = self._emission.new(table)
@@ -139,6 +160,21 @@ class OpcUaReader:
         numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
         place = samples.COLUMNS.index("seq")
         return table.set_column(place, samples.SCHEMA.field(place), numbers)
+
+    def _take_reported(self, batch: Batch) -> None:
+        tags = self._plan.tags
+        for delivery in self._inbox.take(_MOST):
+            for position, reading in zip(delivery.positions, delivery.readings, strict=True):
+                batch.add(tags[position], reading, delivery.ts_read)
+
+    def _with_unsure(self, due: list[int]) -> list[int]:
+        """Add the tags with a gap behind them: what they are now is read, as nothing may be reported for long."""
+        unsure = self.subscriptions.unsure
+        if not unsure:
+            return due
+        again = [position for position in sorted(unsure) if position in self._live]
+        unsure.clear()
+        return [*due, *again]
 
     def _connected(self) -> bool:
         """Return whether there is a session, after trying to make one if that is allowed now."""
@@ -159,7 +195,27 @@ class OpcUaReader:
             return False
         self._client = client
         self._prepare(client)
+        return self._subscribed(client)
+
+    def _subscribed(self, client: GuardedClient) -> bool:
+        """Have the server report what is to be subscribed; returns whether the connection still stands."""
+        if not self._plan.subscribed:
+            return True
+        try:
+            self._loop.run(self.subscriptions.establish(client, self._plan.items()), _SETUP)
+        except (MirrorError, TimeoutError) as error:
+            self._backoff.failed(self._clock.monotonic())
+            self._drop(str(error))
+            return False
+        refused = self.subscriptions.refused
+        named = [f"{self._plan.tags[p].tag} {status_name(s)}" for p, s in sorted(refused.items())]
+        if named:
+            text = f"{len(named)} tags cannot be subscribed and are polled: {some(named)}"
+            self._say("warn", "refused", text)
         return True
+
+    def _say(self, level: str, key: str, text: str) -> None:
+        self._notices.say(level, key, f"{self._source}: {text}")
 
     def _prepare(self, client: GuardedClient) -> None:
         """Look the namespaces up again, as a restart of the server may have moved them, and say what was found."""
@@ -256,8 +312,11 @@ class OpcUaReader:
             self._notices.say("warn", "connection", f"{self._source}: {text}")
         self._disconnect()
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, for_good: bool = False) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(TimeoutError):
-                self._loop.run(client.close(), _MARGIN)
+        if client is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            self._loop.run(self.subscriptions.disconnected(), _MARGIN)
+        with contextlib.suppress(TimeoutError):
+            self._loop.run(client.close(keep_subscriptions=not for_good and bool(self._plan.subscribed)), _MARGIN)

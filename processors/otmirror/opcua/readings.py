@@ -39,8 +39,14 @@ _Layout = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, int, int, int
 
 
 def _layout(kind: int, mask: int, value: str) -> _Layout:
+    form, places = _forms(mask, value)
+    packed = struct.Struct("<" + form)
+    return packed.unpack_from, packed.size, kind, places[0], places[1], places[2]
+
+
+def _forms(mask: int, value: str) -> tuple[str, list[int]]:
     """Picoseconds are skipped: a microsecond is the finest a sample has."""
-    form, places, count = "<" + value, [0, 0, 0], 1
+    form, places, count = value, [0, 0, 0], 1
     for bit, code, place in ((_STATUS, "I", 0), (_SOURCE, "q", 1), (_SOURCE_PICO, "2x", -1), (_SERVER, "q", 2),
                              (_SERVER_PICO, "2x", -1)):  # fmt: skip
         if mask & bit:
@@ -48,8 +54,7 @@ def _layout(kind: int, mask: int, value: str) -> _Layout:
             if place >= 0:
                 places[place] = count
                 count += 1
-    packed = struct.Struct(form)
-    return packed.unpack_from, packed.size, kind, places[0], places[1], places[2]
+    return form, places
 
 
 _LAYOUTS = {
@@ -59,6 +64,24 @@ _LAYOUTS = {
     if mask & _VALUE
 }
 _TAILS = [_layout(RARE, mask, "0s") for mask in range(_KNOWN + 1)]
+
+
+def _behind_handle(mask: int, kind: int, code: str) -> _Layout:
+    """The same behind the handle of a monitored item, which is the first of what is unpacked."""
+    _, _, _, *places = _LAYOUTS[bytes((mask, kind))]
+    form = "<I" + _forms(mask, "2x" + code)[0]
+    packed = struct.Struct(form)
+    status, source, server = (place + 1 if place else 0 for place in places)
+    return packed.unpack_from, packed.size, kind, status, source, server
+
+
+ITEM_LAYOUTS = {
+    bytes((mask, kind)): _behind_handle(mask, kind, code)
+    for kind, code in FIXED_TYPES.items()
+    for mask in range(_KNOWN + 1)
+    if mask & _VALUE
+}
+"""By mask and type of a DataValue: how to unpack it together with the handle (UInt32) before it."""
 
 
 def microseconds(ticks: int) -> int | None:
@@ -97,7 +120,7 @@ def _decode(body: bytes, at: int) -> list[Reading]:
     for _ in range(count):
         layout = layouts.get(body[at : at + 2])
         if layout is None:
-            reading, at = _other(body, at)
+            reading, at = data_value(body, at)
             add(reading)
             continue
         unpack, size, kind, status, source, server = layout
@@ -119,8 +142,12 @@ def _decode(body: bytes, at: int) -> list[Reading]:
     return found
 
 
-def _other(body: bytes, at: int) -> tuple[Reading, int]:
-    """Decode one DataValue that is no plain number; returns it and where the next one begins."""
+def data_value(body: bytes, at: int) -> tuple[Reading, int]:
+    """Decode one DataValue, of whatever type; returns it and where the next one begins.
+
+    Raises:
+        struct.error, IndexError, UndecodableError: the bytes are cut short or make no sense.
+    """
     mask = body[at]
     value, kind, at = None, 0, at + 1
     if mask & _VALUE:

@@ -172,7 +172,7 @@ def standard_type(data_type: ua.NodeId) -> Layout | None:
 
 
 @functools.cache
-def _of_class(kind: type) -> Layout | None:
+def _of_class(kind: Any) -> Layout | None:
     """Return the layout of one of asyncua's dataclasses; None where it holds what is not known here."""
     try:
         hints = get_safe_type_hints(kind, {"ua": ua})
@@ -197,7 +197,7 @@ def _of_hint(name: str, hint: Any) -> Field | None:
     return None if inner is None else Field(name, inner, int(array), optional)
 
 
-def _of_type(hint: type) -> int | Layout | None:
+def _of_type(hint: Any) -> int | Layout | None:
     if issubclass(hint, IntFlag) and hasattr(hint, "datatype"):
         return int(ua.VariantType[hint.datatype()])
     if issubclass(hint, Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,10 +43,8 @@ async def read_all(client: GuardedClient, wanted: Sequence[bytes]) -> list[Readi
     def deliver(start: int, values: list[Reading]) -> None:
         found[start : start + len(values)] = values
 
-    try:
+    with contextlib.suppress(ServiceFaultError, UndecodableError):  # nearly everything fails: it stays unknown
         await ChunkReader(client.read_values, first_limit(client.max_nodes_per_read, 0)).read(wanted, deliver)
-    except (ServiceFaultError, UndecodableError):
-        pass  # nearly everything fails: what is not known stays unknown
     return found
 
 
@@ -146,7 +145,11 @@ def opened(value: Any) -> dict[str, Any] | None:
 
 
 async def load(
-    client: GuardedClient, types: DataTypes, known: Structures, kinds: Iterable[ua.NodeId], encodings: Iterable[ua.NodeId]
+    client: GuardedClient,
+    types: DataTypes,
+    known: Structures,
+    kinds: Iterable[ua.NodeId],
+    encodings: Iterable[ua.NodeId],
 ) -> None:
     """Add to `known` the structures of these data types and these encodings, and those inside them.
 
@@ -162,7 +165,8 @@ async def load(
         asked = {kind for kind in asked if types.base(kind) == EXTENSION_OBJECT}
         if not asked:
             break
-        told = {kind: told for kind, told in (await types.definitions(asked)).items() if told and "StructureType" in told}
+        defined = await types.definitions(asked)
+        told = {kind: one for kind, one in defined.items() if one and "StructureType" in one}
         found |= told
         asked = {field["DataType"] for one in told.values() for field in one["Fields"] or ()}
         asked |= {one["BaseDataType"] for one in told.values()}
@@ -245,5 +249,3 @@ def _field_type(kind: ua.NodeId, layouts: dict[ua.NodeId, Layout], types: DataTy
 def is_enumeration(types: DataTypes, kind: ua.NodeId | None) -> bool:
     """Whether a data type is an enumeration, as far as is known."""
     return kind is not None and types.base(kind) == ENUMERATION
-
-
