@@ -173,9 +173,11 @@ def decode(variant: ua.Variant | None, tag: Tag, structures: Structures | None =
     The type is the one read, whatever the tag declares; the declared one stands in where nothing was read.
     Arrays and structures become JSON text, structures by what is known of them.
     """
-    if variant is None or variant.Value is None:
+    if variant is None or variant.VariantType == _V.Null:
         return _nothing(tag)
     if variant.is_array or isinstance(variant.Value, list):
+        if variant.Value is None:
+            return None, None, "json"
         return None, _json(variant.Value, structures), "json"
     return _element(variant.Value, variant.VariantType, tag, structures)
 
@@ -206,10 +208,10 @@ def _json(value: Any, structures: Structures | None) -> str:
 
 def plain_scalar(value: Any, kind: int, tag: Tag) -> Scalar:
     """Return value, text and type of a number, boolean or string of built-in type `kind`."""
+    if kind == STRING:
+        return None, None if value is None else _clean(value), "string"
     if value is None:
         return _nothing(tag)
-    if kind == STRING:
-        return None, _clean(value), "string"
     if kind == _BOOLEAN or (tag.scale == 1.0 and tag.offset == 0.0):
         if type(value) is float and math.isfinite(value):
             return value, None, _NAMES[kind]

@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -18,11 +17,14 @@ from asyncua.ua.ua_binary import nodeid_to_binary
 from otmirror.opcua import metadata, typedefs, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.references import Reference
 from otmirror.opcua.typedefs import DataTypes
 
 BATCH = 100
 """Nodes a request; servers state their limits less reliably for browsing than for reading."""
 _NEVER = {node_id(ObjectIds.Server), node_id(ObjectIds.Aliases), node_id(ObjectIds.Locations)}
+_PROPERTY = node_id(ObjectIds.HasProperty)
+_CLASSES = (ua.NodeClass.Object, ua.NodeClass.Variable)
 _CURRENT_READ = 1
 _UNFIT = re.compile(r"[/+#\x00-\x1f\x7f]")
 
@@ -79,13 +81,18 @@ async def browse(
             found = await typedefs.browse_all(client, [node for node, _ in part], ObjectIds.HierarchicalReferences)
             for (_, path), references in zip(part, found, strict=True):
                 for reference in references:
-                    node = _local(reference)
-                    if node is None or node in seen or reference.ReferenceTypeId == node_id(ObjectIds.HasProperty):
+                    node = reference.node
+                    if (
+                        node is None
+                        or node in seen
+                        or reference.node_class not in _CLASSES
+                        or reference.kind == _PROPERTY
+                    ):
                         continue
                     seen.add(node)
-                    below = (*path, reference.BrowseName.Name or "")
+                    below = (*path, reference.name)
                     following.append((node, below))
-                    if reference.NodeClass == ua.NodeClass.Variable and choice.takes(below):
+                    if reference.node_class == ua.NodeClass.Variable and choice.takes(below):
                         variables.append((node, below))
             looked += len(part)
             for at in range(0, len(variables), BATCH):
@@ -96,12 +103,8 @@ async def browse(
         level = following
 
 
-def _local(reference: Any) -> ua.NodeId | None:
-    """Return the node a reference leads to; None for one on another server or that is neither object nor variable."""
-    target = reference.NodeId
-    if getattr(target, "ServerIndex", 0) or reference.NodeClass not in (ua.NodeClass.Object, ua.NodeClass.Variable):
-        return None
-    return ua.NodeId(target.Identifier, target.NamespaceIndex)
+def _is_wanted(reference: Reference) -> bool:
+    return reference.node_class in _CLASSES and reference.kind != _PROPERTY
 
 
 async def _described(

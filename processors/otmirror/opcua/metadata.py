@@ -143,9 +143,9 @@ async def _properties(client: GuardedClient, nodes: Sequence[ua.NodeId]) -> list
     asked: list[tuple[int, str, bytes]] = []
     for n, these in enumerate(references):
         for reference in these:
-            name, where = reference.BrowseName.Name, typedefs.local(reference.NodeId)
-            if name in _PROPERTIES and not reference.BrowseName.NamespaceIndex and where is not None:
-                asked.append((n, name, wire.attribute(nodeid_to_binary(where), AttributeIds.Value)))
+            if reference.name in _PROPERTIES and not reference.namespace and reference.node is not None:
+                where = wire.attribute(nodeid_to_binary(reference.node), AttributeIds.Value)
+                asked.append((n, reference.name, where))
     found: list[dict[str, Any]] = [{} for _ in nodes]
     for (n, name, _), reading in zip(asked, await read_all(client, [node for *_, node in asked]), strict=True):
         found[n][name] = value_in(reading)

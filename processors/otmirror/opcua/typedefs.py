@@ -17,6 +17,7 @@ from otmirror.opcua.chunks import ChunkReader, first_limit
 from otmirror.opcua.faults import ServiceFaultError, UndecodableError
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.readings import RARE, Reading, bad
+from otmirror.opcua.references import Reference
 from otmirror.opcua.structures import Field, Layout, Structures
 from otmirror.status import BAD, STATUS, quality_of
 
@@ -50,13 +51,13 @@ async def read_all(client: GuardedClient, wanted: Sequence[bytes]) -> list[Readi
 
 async def browse_all(
     client: GuardedClient, nodes: Sequence[ua.NodeId], kind: int, inverse: bool = False
-) -> list[list[Any]]:
+) -> list[list[Reference]]:
     """Browse nodes as `GuardedClient.browse` does, in requests the server accepts; none of a node that it refuses.
 
     Raises:
         ConnectionLostError: the connection cannot be used any more.
     """
-    found: list[list[Any]] = []
+    found: list[list[Reference]] = []
     most = BROWSED_AT_ONCE
     while len(found) < len(nodes):
         part = nodes[len(found) : len(found) + most]
@@ -69,13 +70,6 @@ async def browse_all(
                 found.append([])
                 most = BROWSED_AT_ONCE
     return found
-
-
-def local(target: Any) -> ua.NodeId | None:
-    """Return the node an ExpandedNodeId names, None when it is on another server."""
-    if getattr(target, "ServerIndex", 0):
-        return None
-    return ua.NodeId(target.Identifier, target.NamespaceIndex)
 
 
 def value_in(reading: Reading) -> Any:
@@ -119,7 +113,7 @@ class DataTypes:
             these = list(asked)
             found = await browse_all(self._client, these, ObjectIds.HasSubtype, inverse=True)
             for kind, references in zip(these, found, strict=True):
-                self._above[kind] = local(references[0].NodeId) if references else None
+                self._above[kind] = references[0].node if references else None
             above = (self._above[kind] for kind in these)
             asked = {kind for kind in above if kind is not None and kind not in self._above and self.base(kind) is None}
 
@@ -183,7 +177,7 @@ def _is_known(kind: ua.NodeId) -> bool:
 async def _types_of(client: GuardedClient, encodings: Sequence[ua.NodeId]) -> dict[ua.NodeId, ua.NodeId]:
     """Return the data types that these encodings are of."""
     found = await browse_all(client, encodings, ObjectIds.HasEncoding, inverse=True)
-    named = {one: local(references[0].NodeId) for one, references in zip(encodings, found, strict=True) if references}
+    named = {one: references[0].node for one, references in zip(encodings, found, strict=True) if references}
     return {one: kind for one, kind in named.items() if kind is not None}
 
 
