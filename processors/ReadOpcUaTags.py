@@ -20,6 +20,7 @@ def _config(context):
     from otmirror.opcua import config
 
     it = ReadOpcUaTags
+    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
     return config.build(
         tag_list_file=nifi.text(context, it.TAG_LIST_FILE),
         tag_list=nifi.text(context, it.TAG_LIST),
@@ -40,13 +41,22 @@ def _config(context):
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
+        mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
+        sampling_ms=None if sampling is None else round(sampling * 1000),
+        queue_size=nifi.whole(context, it.QUEUE_SIZE, 10),
+        server_deadband=nifi.flag(context, it.DEADBAND_IN_SERVER),
+        buffer=nifi.whole(context, it.BUFFER_SIZE, 200_000),
+        lifetime=nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
     )
 
 
 def _reader(context):
+    from nifiapi.componentstate import Scope
+
+    from otmirror.memory import StateMemory
     from otmirror.opcua.reader import OpcUaReader
 
-    return OpcUaReader(_config(context))
+    return OpcUaReader(_config(context), memory=StateMemory(context, Scope.CLUSTER))
 
 
 @use_case(
@@ -290,6 +300,61 @@ class ReadOpcUaTags(FlowFileSource):
         allowable_values=["true", "false"],
     )
 
+    ACQUISITION = PropertyDescriptor(
+        name="Acquisition",
+        description="""How tags are read that have no mode of their own in the tag list. 'poll': they are read at each
+            Poll Interval. 'subscribe': the server reports their changes by itself, at most once each Poll Interval, and
+            keeps values of its own accord while this processor does not ask. Losses are noticed and become samples with
+            status BadDataLost. A tag that the server does not report is polled.""",
+        required=True,
+        default_value="poll",
+        allowable_values=["poll", "subscribe"],
+    )
+    SAMPLING_INTERVAL = PropertyDescriptor(
+        name="Sampling Interval",
+        description="""For subscribed tags: how often the server looks at the device. '0 sec' is as fast as it can; when
+            unset, once each Poll Interval. The column sampling_ms of the tag list says it for one tag. Values between
+            two reports wait in the server's queue.""",
+        required=False,
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+    QUEUE_SIZE = PropertyDescriptor(
+        name="Queue Size",
+        description="""For subscribed tags: how many values of a tag the server keeps until they are reported. When it
+            is full the oldest is dropped, which gives a sample with status BadDataLost. Large enough is Poll Interval
+            divided by Sampling Interval, times the seconds that NiFi may stop this processor.""",
+        required=True,
+        default_value="10",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+    )
+    DEADBAND_IN_SERVER = PropertyDescriptor(
+        name="Deadband In Server",
+        description="""For subscribed tags: whether the server is asked to apply deadbands, which spares it and the
+            network. If false, or where the server does not, they are applied here, where the value before a change can
+            be emitted too.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
+    BUFFER_SIZE = PropertyDescriptor(
+        name="Buffer Size",
+        description="""For subscribed tags: how many values may wait here while NiFi does not ask, as when the queue
+            after this processor is full. Then the server is asked for nothing more and its own queues take over. A
+            value takes some 300 bytes.""",
+        required=True,
+        default_value="200000",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+    )
+    SUBSCRIPTION_LIFETIME = PropertyDescriptor(
+        name="Subscription Lifetime",
+        description="""For how long the server should keep a subscription that nobody asks, as while the connection is
+            lost, NiFi restarts or its queues are full. What it kept is fetched afterwards. The server may revise
+            it.""",
+        required=True,
+        default_value="10 min",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+    )
+
     def __init__(self, **kwargs):
         super().__init__()
         self._holder = nifi.source_holder(_reader)
@@ -315,6 +380,12 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_NODES,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.ACQUISITION,
+            self.SAMPLING_INTERVAL,
+            self.QUEUE_SIZE,
+            self.DEADBAND_IN_SERVER,
+            self.BUFFER_SIZE,
+            self.SUBSCRIPTION_LIFETIME,
         ]
 
     def customValidate(self, context):

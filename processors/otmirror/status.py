@@ -29,6 +29,7 @@ STATUS = {
     "BadDeviceFailure": 0x808B0000,
     "BadSensorFailure": 0x808C0000,
     "BadNoData": 0x809B0000,
+    "BadDataLost": 0x809D0000,
     "BadResourceUnavailable": 0x80040000,
     "BadInvalidArgument": 0x80AB0000,
     "UncertainLastUsableValue": 0x40900000,

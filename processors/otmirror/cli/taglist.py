@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from otmirror import taglist
 from otmirror.errors import ConfigError
-from otmirror.taglist import AddressCheck, Tag, TagListError
+from otmirror.taglist import AddressCheck, RowCheck, Tag, TagListError
 from otmirror.telegraf.imports import Result, as_csv, read
 from otmirror.telegraf.template import DEFAULT_TAG
 
@@ -39,7 +40,7 @@ def check(
 ) -> None:
     """List every mistake with its line, or say what the list holds. Exit status 1 when there are mistakes."""
     try:
-        tags = taglist.load(file, _address_check(protocol, devices))
+        tags = taglist.load(file, _address_check(protocol, devices), _row_check(protocol))
     except TagListError as error:
         for problem in error.problems:
             typer.echo(f"{error.name} {problem}", err=True)
@@ -55,6 +56,8 @@ def check(
     typer.echo(f"{file.name}: {len(tags)} tag(s), no mistakes")
     for interval, count in sorted(Counter(tag.interval_ms for tag in tags).items(), key=lambda item: item[0] or 0):
         typer.echo(f"  {f'every {interval} ms' if interval else 'at the default interval'}: {count}")
+    for line in _thinned(tags):
+        typer.echo(f"  {line}")
 
 
 @app.command("from-telegraf")
@@ -93,6 +96,29 @@ def _write(result: Result, folder: Path) -> None:
                 typer.echo(f"  set {name}: {value}")
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _thinned(tags: Sequence[Tag]) -> Iterator[str]:
+    """Yield what a list says of when samples are sent."""
+    served = sum(tag.deadband_percent is not None and tag.low is None for tag in tags)
+    for what, count in (
+        ("with a deadband", sum(tag.deadband is not None or tag.deadband_percent is not None for tag in tags)),
+        ("  of these, in percent of a range that the server has to know", served),
+        ("with a shortest time between samples", sum(bool(tag.exc_min_ms) for tag in tags)),
+        ("with a refresh of their own", sum(tag.exc_max_ms is not None for tag in tags)),
+        ("polled whatever the processor's default", sum(tag.mode == "poll" for tag in tags)),
+        ("subscribed to whatever the processor's default", sum(tag.mode == "subscribe" for tag in tags)),
+    ):
+        if count:
+            yield f"{what}: {count}"
+
+
+def _row_check(protocol: Protocol) -> RowCheck | None:
+    if protocol is Protocol.OPCUA:
+        return None
+    from otmirror.modbus.config import unfit
+
+    return unfit
 
 
 def _address_check(protocol: Protocol, devices: str | None) -> AddressCheck:

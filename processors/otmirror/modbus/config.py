@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ def build(
     with gathered(in_list):
         known = parse_devices(devices)
         check = checker(known, min(MAX_REGISTERS, settings.get("max_registers", MAX_REGISTERS)))
-        tags = taglist.from_properties(tag_list_file, tag_list, check, lambda tags: broadcasts(tags, known))
+        tags = taglist.from_properties(tag_list_file, tag_list, check, lambda tags: broadcasts(tags, known), unfit)
     host, port = next(iter(known.values()), ("", 0))
     with gathered(problems):
         config = ModbusConfig(known, source or f"modbus:{host}:{port}", tags, **settings)
@@ -127,6 +127,24 @@ def parse_devices(text: str) -> dict[str, tuple[str, int]]:
     if problems:
         raise MistakesError(problems)
     return devices
+
+
+def unfit(tag: Tag) -> Iterator[Problem]:
+    """Yield what a tag list says of a tag that Modbus has no means for (`otmirror.taglist.RowCheck`)."""
+    if tag.mode is not None:
+        yield Problem(
+            tag.line, "mode", "is for OPC UA: Modbus has no subscriptions, every tag is polled; leave it empty"
+        )
+    if tag.sampling_ms is not None:
+        yield Problem(
+            tag.line, "sampling_ms", "is for OPC UA: interval_ms says how often a tag is polled; leave it empty"
+        )
+    if tag.deadband_percent is not None and tag.low is None:
+        message = (
+            f"{tag.deadband_percent:g}% of what? A Modbus device knows no range: put it into the column range, such as "
+            "0..16, or give the deadband as a number in the tag's unit"
+        )
+        yield Problem(tag.line, "deadband", message)
 
 
 def broadcasts(tags: Sequence[Tag], devices: Mapping[str, tuple[str, int]]) -> list[Problem]:

@@ -49,8 +49,7 @@ class ModbusReader:
         points = [Point(tag, resolve(tag, config.devices), config.order) for tag in config.tags]
         intervals = {point.tag.interval_ms or config.interval_ms for point in points}
         self._grid = PollGrid(intervals, self._clock.monotonic())
-        deadbands = {p.tag.tag: p.tag.deadband for p in points if p.tag.deadband is not None}
-        self._filter = EmissionFilter(deadbands, config.refresh)
+        self._filter = EmissionFilter(refresh=config.refresh, tags=config.tags)
         self._sequence = Sequence(self._clock)
         self.overruns = 0
         """Polls of a device that were left out because the one before was not over."""

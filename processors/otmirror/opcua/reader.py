@@ -15,25 +15,22 @@ from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
+from otmirror.memory import Memory, NoMemory
 from otmirror.notices import Notice, Notices
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
-from otmirror.opcua.inbox import Inbox
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
-from otmirror.opcua.subscription import Subscriptions, Terms
+from otmirror.opcua.reports import Reports
+from otmirror.opcua.subscription import Subscriptions
 from otmirror.schedule import PollGrid
 from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
 
 _SOON = 0.1
-_MOST = 50_000
-"""Readings of subscriptions in a batch, or a few more."""
-_SETUP = 60.0
-"""Seconds that creating or taking over subscriptions may take."""
 _AFTER_REFUSAL = 600.0
 _LOGIN_AGAIN = (
     "as failed logins may lock the account, it tries again after 10 minutes only; a restart of the processor tries "
@@ -64,20 +61,24 @@ class OpcUaReader:
     reader of another node may have taken over.
     """
 
-    def __init__(self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S):
-        """Take a checked configuration and after how many seconds to leave; nothing is connected yet."""
+    def __init__(
+        self, config: OpcUaConfig, clock: Clock | None = None, away: float = AWAY_S, memory: Memory | None = None
+    ):
+        """Take a checked configuration, after how many seconds to leave, and what outlives this process.
+
+        Nothing is connected yet.
+        """
         self._config, self._source = config, config.source
         self._clock = clock or SystemClock()
         self._notices = Notices(self._clock.monotonic)
         self._plan = ReadPlan(config)
         self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
-        deadbands = {t.tag: t.deadband for t in config.tags if t.deadband is not None}
-        self._emission = EmissionFilter(deadbands, config.refresh)
+        self._emission = EmissionFilter(refresh=config.refresh, tags=config.tags)
         self._numbers = Numbers(self._clock)
         self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
         self._loop = LoopThread(f"opcua {config.source}")
-        self._inbox = Inbox(config.buffer, lambda: self._loop.soon(self.subscriptions.resume))
-        self.subscriptions = Subscriptions(Terms(lifetime=config.lifetime), self._inbox, self._clock, self._say)
+        kept: Memory = memory or NoMemory()
+        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say)
         self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -99,9 +100,9 @@ class OpcUaReader:
         with self._lock, self._attendance.call() as back:
             if back:
                 self._numbers.restart()
-            self._inbox.commit()
+            self._reports.begin()
             wait = self._grid.wait(self._clock.monotonic())
-            if not self._inbox.held and (wait > _SOON or self._stop.wait(wait)):
+            if not self._reports.waiting and (wait > _SOON or self._stop.wait(wait)):
                 return None
             return self._cycle(self._due())
 
@@ -111,7 +112,13 @@ class OpcUaReader:
         self._attendance.close()
         with self._lock:
             self._disconnect(for_good=True)
+            self._reports.close()
             self._loop.close()
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The subscriptions and their counts."""
+        return self._reports.subscriptions
 
     def notices(self) -> list[Notice]:
         """Return what the operator should be told since the last call."""
@@ -140,12 +147,13 @@ class OpcUaReader:
         """Make a batch of what was reported and of the tags of these poll intervals."""
         batch = Batch(self._source)
         connected = bool(slots) and self._connected()
-        self._take_reported(batch)
-        if self._live is not self.subscriptions.live:
-            self._live = self.subscriptions.live
+        self._reports.take(batch)
+        if self._live is not self._reports.live:
+            self._live = self._reports.live
             self._plan.leave_out(self._live)
         due = self._plan.due(slots)
-        done = self._read_due(batch, self._with_unsure(due)) if connected else set()
+        again = self._reports.to_read(self._emission) if connected else []
+        done = self._read_due(batch, [*due, *again]) if connected else set()
         now = self._clock.now_us()
         for position in due:
             if position not in done:
@@ -160,21 +168,6 @@ class OpcUaReader:
         numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
         place = samples.COLUMNS.index("seq")
         return table.set_column(place, samples.SCHEMA.field(place), numbers)
-
-    def _take_reported(self, batch: Batch) -> None:
-        tags = self._plan.tags
-        for delivery in self._inbox.take(_MOST):
-            for position, reading in zip(delivery.positions, delivery.readings, strict=True):
-                batch.add(tags[position], reading, delivery.ts_read)
-
-    def _with_unsure(self, due: list[int]) -> list[int]:
-        """Add the tags with a gap behind them: what they are now is read, as nothing may be reported for long."""
-        unsure = self.subscriptions.unsure
-        if not unsure:
-            return due
-        again = [position for position in sorted(unsure) if position in self._live]
-        unsure.clear()
-        return [*due, *again]
 
     def _connected(self) -> bool:
         """Return whether there is a session, after trying to make one if that is allowed now."""
@@ -199,19 +192,12 @@ class OpcUaReader:
 
     def _subscribed(self, client: GuardedClient) -> bool:
         """Have the server report what is to be subscribed; returns whether the connection still stands."""
-        if not self._plan.subscribed:
-            return True
         try:
-            self._loop.run(self.subscriptions.establish(client, self._plan.items()), _SETUP)
+            self._reports.establish(client)
         except (MirrorError, TimeoutError) as error:
             self._backoff.failed(self._clock.monotonic())
             self._drop(str(error))
             return False
-        refused = self.subscriptions.refused
-        named = [f"{self._plan.tags[p].tag} {status_name(s)}" for p, s in sorted(refused.items())]
-        if named:
-            text = f"{len(named)} tags cannot be subscribed and are polled: {some(named)}"
-            self._say("warn", "refused", text)
         return True
 
     def _say(self, level: str, key: str, text: str) -> None:
@@ -266,6 +252,7 @@ class OpcUaReader:
         for start, values, ts_read in answers:
             for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
                 self._note(position, batch.add(self._plan.tags[position], value, ts_read))
+                self._reports.read(position, value[3], self._emission)
                 done.add(position)
         self._tell_faulty()
         return done
@@ -316,7 +303,6 @@ class OpcUaReader:
         client, self._client = self._client, None
         if client is None:
             return
-        with contextlib.suppress(TimeoutError):
-            self._loop.run(self.subscriptions.disconnected(), _MARGIN)
+        self._reports.leave()
         with contextlib.suppress(TimeoutError):
             self._loop.run(client.close(keep_subscriptions=not for_good and bool(self._plan.subscribed)), _MARGIN)

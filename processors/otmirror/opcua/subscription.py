@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from otmirror import memory
 from otmirror.clock import Clock
 from otmirror.errors import UnavailableError
 from otmirror.opcua import services
@@ -25,6 +26,7 @@ from otmirror.opcua.notifications import Message, overflowed
 from otmirror.opcua.readings import Reading, bad
 
 _LAST_NUMBER = 0xFFFFFFFF
+_UNKNOWN = 0
 _HALF = 0x80000000
 _MOST_AGAIN = 1000
 _MOST_REQUESTS = 10
@@ -102,7 +104,8 @@ class Subscriptions:
     """The subscriptions of one source, over all its connections. Its coroutines belong to the client's event loop.
 
     `counts` has, since the start: notifications, values, missed (notifications that never came), recovered (that came
-    when asked for again), overflows (values that say the server's queue dropped some before), transferred, recreated.
+    when asked for again), deaf (tags that changed without
+    a report), overflows (values that say the server's queue dropped some before), transferred, recreated.
     """
 
     def __init__(self, terms: Terms, inbox: Inbox, clock: Clock, say: Say):
@@ -124,6 +127,8 @@ class Subscriptions:
         """Status of each item that the server refused, by the place of its tag."""
         self.unsure: set[int] = set()
         """Places of tags with a gap behind them, which should be read once; the reader empties it."""
+        self.changed = False
+        """Whether `kept` would tell something new; the reader takes it back."""
         self.counts: Counter[str] = Counter()
 
     def resume(self) -> None:
@@ -159,6 +164,40 @@ class Subscriptions:
         """Forget the server's subscriptions, as after they were deleted with their session."""
         for one in [*self._known.values()]:
             self._remove(one)
+
+    def doubt(self, places: Iterable[int]) -> None:
+        """Make the subscriptions of these tags anew: they changed, and it was not reported."""
+        doubted = set(places)
+        for one in [*self._known.values()]:
+            if found := one.live & doubted:
+                self.counts["deaf"] += len(found)
+                one.ended = one.ended or f"{len(found)} tag(s) changed without a report"
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Return what another process needs to take the subscriptions over, as JSON can hold it."""
+        return [
+            {"id": one.id, "interval_ms": one.interval_ms, "interval": one.interval, "keep_alive": one.keep_alive,
+             "live": memory.ranges(one.live)}
+            for one in self._known.values()
+        ]  # fmt: skip
+
+    def recall(self, kept: Iterable[Mapping[str, Any]]) -> None:
+        """Take over, at the next `establish`, what `kept` returned in a process that is gone.
+
+        What the server has not got acknowledged is sent again then, so nothing that process took along is lost.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        now = self._clock.monotonic(), self._clock.now_us()
+        found = [
+            Subscription(
+                int(one["id"]), int(one["interval_ms"]), float(one["interval"]), float(one["keep_alive"]), *now,
+                expected=_UNKNOWN, live=memory.places(one["live"]),
+            )
+            for one in kept
+        ]  # fmt: skip
+        self._known.update({one.id: one for one in found})
 
     # Receiving
 
@@ -214,6 +253,7 @@ class Subscriptions:
         return False
 
     async def _arrived(self, client: GuardedClient, one: Subscription, message: Message) -> None:
+        one.expected = one.expected or message.sequence
         behind = missed(one.expected, message.sequence)
         if behind < 0 and not message.keep_alive:
             return  # it came before
@@ -316,6 +356,7 @@ class Subscriptions:
 
     def _remove(self, one: Subscription) -> None:
         self._known.pop(one.id, None)
+        self.changed = True
         self._inbox.forget(one.id)
         self._show()
 
@@ -343,7 +384,9 @@ class Subscriptions:
             self.counts["transferred"] += 1
             one.ended, one.heard = None, self._clock.monotonic()
             for number in available:
-                if missed(one.expected, number) >= 0 and (message := await self._again(client, one, number)):
+                if (one.expected == _UNKNOWN or missed(one.expected, number) >= 0) and (
+                    message := await self._again(client, one, number)
+                ):
                     self.counts["recovered"] += 1
                     await self._arrived(client, one, message)
 
@@ -381,6 +424,7 @@ class Subscriptions:
         now = self._clock.monotonic(), self._clock.now_us()
         one = Subscription(made.id, interval_ms, made.interval, made.keep_alive, *now)
         self._known[made.id] = one
+        self.changed = True
         await self._add(client, one, [(place, self._items[place].encoded) for place in places])
         if not one.live:
             self._remove(one)

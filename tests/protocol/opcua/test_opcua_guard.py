@@ -20,6 +20,8 @@ from otmirror.taglist import Tag
 ALLOWED = {
     "GetEndpoints", "FindServers", "CreateSession", "ActivateSession", "CloseSession",
     "Read", "Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds",
+    "CreateSubscription", "DeleteSubscriptions", "TransferSubscriptions", "CreateMonitoredItems", "Publish",
+    "Republish",
 }  # fmt: skip
 
 
@@ -44,7 +46,8 @@ def attempts(plant: Server) -> dict[str, Callable[[Any], Coroutine[Any, Any, Any
         "DeleteNodes": lambda c: c.uaclient.delete_nodes(ua.DeleteNodesParameters()),
         "HistoryUpdate": lambda c: c.uaclient.history_update(ua.HistoryUpdateParameters()),
         "RegisterNodes": lambda c: c.uaclient.register_nodes([setpoint]),
-        "CreateSubscription": lambda c: c.uaclient.create_subscription(ua.CreateSubscriptionParameters(), print),
+        "SetMonitoringMode": lambda c: c.uaclient.set_monitoring_mode(ua.SetMonitoringModeParameters()),
+        "ModifySubscription": lambda c: c.uaclient.update_subscription(ua.ModifySubscriptionParameters()),
     }
 
 

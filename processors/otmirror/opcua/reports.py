@@ -1,0 +1,153 @@
+"""What the server reports by itself: the side of subscriptions that the reader sees, on NiFi's thread."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+
+from otmirror.clock import Clock
+from otmirror.emission import EmissionFilter
+from otmirror.loopthread import LoopThread
+from otmirror.memory import Memory
+from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.decode import Batch
+from otmirror.opcua.faults import status_name
+from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.plan import ReadPlan, some
+from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
+
+_MOST = 50_000
+"""Readings in a batch, or a few more."""
+_SETUP = 60.0
+"""Seconds that creating or taking over subscriptions may take."""
+_MARGIN = 10.0
+_LOOK = 1.0
+"""Seconds between two looks for tags of which nothing was heard."""
+_DEAF = 3.0
+"""Seconds, on top of two publishing intervals, after which a change that was read should have been reported."""
+
+
+class Reports:
+    """The subscribed tags of a source, over all its connections.
+
+    A tag of which nothing was heard for its refresh time is read: so it is emitted again, and a server that has
+    silently stopped to report it is found out, and its subscription made anew.
+    """
+
+    def __init__(
+        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say
+    ):  # fmt: skip
+        """Take what they share with the reader, and what outlives this process."""
+        self._config, self._plan, self._clock, self._loop, self._say = config, plan, clock, loop, say
+        self._memory, self._recalled, self._items = memory, False, ""
+        self._inbox = Inbox(config.buffer, lambda: loop.soon(self.subscriptions.resume))
+        self.subscriptions = Subscriptions(Terms(lifetime=config.lifetime), self._inbox, clock, say)
+        self._places = {plan.tags[place].tag: place for place in plan.subscribed}
+        self._look_at = 0.0
+        self._doubts: dict[int, tuple[int, float]] = {}
+
+    @property
+    def live(self) -> frozenset[int]:
+        """Places of the tags that come by themselves; another object when it has changed."""
+        return self.subscriptions.live
+
+    @property
+    def waiting(self) -> int:
+        """Readings that have come and were not taken."""
+        return self._inbox.held
+
+    def begin(self) -> None:
+        """Start a call of NiFi's: what was taken in the one before is safe."""
+        self._inbox.commit()
+        self._remember()
+
+    def establish(self, client: GuardedClient) -> None:
+        """Have the server report what is to be subscribed, or go on with what it kept.
+
+        Raises:
+            UnavailableError: the connection cannot be used any more.
+            TimeoutError: it took too long.
+        """
+        if not self._plan.subscribed:
+            return
+        items = self._plan.items()
+        self._recall(items)
+        self._doubts.clear()
+        self._loop.run(self.subscriptions.establish(client, items), _SETUP)
+        self._remember()
+        tags, refused = self._plan.tags, self.subscriptions.refused
+        named = [f"{tags[place].tag} {status_name(status)}" for place, status in sorted(refused.items())]
+        if named:
+            self._say("warn", "refused", f"{len(named)} tags cannot be subscribed and are polled: {some(named)}")
+
+    def leave(self) -> None:
+        """Stop receiving."""
+        if self._plan.subscribed:
+            with contextlib.suppress(TimeoutError):
+                self._loop.run(self.subscriptions.disconnected(), _MARGIN)
+
+    def close(self) -> None:
+        """Forget all subscriptions, as they were deleted with their session."""
+        self.subscriptions.forget()
+        self._remember()
+
+    def take(self, batch: Batch) -> None:
+        """Add what was reported, at most some 50,000 readings."""
+        tags, doubts = self._plan.tags, self._doubts
+        for delivery in self._inbox.take(_MOST):
+            for place, reading in zip(delivery.positions, delivery.readings, strict=True):
+                batch.add(tags[place], reading, delivery.ts_read)
+            for place in doubts.keys() & set(delivery.positions) if doubts else ():
+                del doubts[place]
+
+    def to_read(self, emission: EmissionFilter) -> list[int]:
+        """Return the places of reported tags to read now: after a gap, and those of which nothing was heard."""
+        subscriptions, now = self.subscriptions, self._clock.monotonic()
+        if not subscriptions.live:
+            return []
+        wanted = {place for place in [*subscriptions.unsure] if place in subscriptions.live}
+        subscriptions.unsure.clear()
+        if now >= self._look_at and not self._config.emit_repeats:
+            self._look_at = now + _LOOK
+            self._give_up_on_deaf(now)
+            quiet = (self._places.get(tag, -1) for tag in emission.quiet(self._clock.now_us()))
+            wanted.update(place for place in quiet if place in subscriptions.live)
+        return sorted(wanted)
+
+    def read(self, place: int, ts: int | None, emission: EmissionFilter) -> None:
+        """Note that a reported tag was read, with this source timestamp: a newer value ought to be reported soon."""
+        tag = self._plan.tags[place]
+        if ts is None or place not in self.live or tag.deadband is not None or tag.deadband_percent is not None:
+            return
+        known = emission.newest(tag.tag)
+        if known is not None and ts > known:
+            until = self._clock.monotonic() + _DEAF + 2 * (tag.interval_ms or self._config.interval_ms) / 1000
+            self._doubts.setdefault(place, (ts, until))
+
+    def _give_up_on_deaf(self, now: float) -> None:
+        deaf = [place for place, (_, until) in self._doubts.items() if now >= until]
+        if deaf:
+            self.subscriptions.doubt(deaf)
+            for place in deaf:
+                del self._doubts[place]
+
+    def _recall(self, items: Sequence[Item]) -> None:
+        """Know the subscriptions of this processor's process before this one, if they are of the same items."""
+        digest = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
+        self._items = f"{self._config.endpoint} {digest}"
+        if self._recalled:
+            return
+        self._recalled = True
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            told = json.loads(self._memory.load() or "{}")
+            if told.get("items") == self._items:
+                self.subscriptions.recall(told["subscriptions"])
+
+    def _remember(self) -> None:
+        if self.subscriptions.changed:
+            self.subscriptions.changed = False
+            kept = {"items": self._items, "subscriptions": self.subscriptions.kept()}
+            self._memory.save(json.dumps(kept, separators=(",", ":")))

@@ -1,0 +1,1 @@
+"""Witnesses: what crossed the wire, seen from outside the clients that sent it."""
