@@ -32,6 +32,10 @@ def _config(context):
         username=nifi.text(context, it.USERNAME),
         password=nifi.secret(context, it.PASSWORD),
         allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        user_certificate=nifi.path(context, it.USER_CERTIFICATE_FILE),
+        user_key=nifi.path(context, it.USER_KEY_FILE),
+        user_key_password=nifi.secret(context, it.USER_KEY_PASSWORD),
+        allow_deprecated=nifi.flag(context, it.ALLOW_DEPRECATED),
         pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
         trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
@@ -82,7 +86,18 @@ def _reader(context):
         Start the processor once. It makes its own certificate, own/cert.der in PKI Directory, and the server refuses
         it: let the server trust that file (most servers list it among the rejected certificates).
         The server's certificate is pinned when it is first seen. Where that is not enough, set Server Certificate Trust
-        to 'trusted only' and put the server's certificate into the folder 'trusted' of PKI Directory beforehand.
+        to 'trusted only' and put the server's certificate, or that of the authority that issued it, into the folder
+        'trusted' of PKI Directory beforehand.
+        """,
+)
+@use_case(
+    description="Log in to an OPC UA server with a user's X.509 certificate instead of a password.",
+    keywords=["opc ua", "security", "certificate", "x509", "user", "login"],
+    configuration="""
+        Set up the secure connection as for user name and password, but leave Username and Password empty.
+        Set User Certificate File and User Key File to the user's certificate and RSA key, and User Key Password if the
+        key is encrypted. Let the server trust the certificate in its list of users' certificates, which is another one
+        than its list of clients' certificates, and give that user the right to read only.
         """,
 )
 @multi_processor_use_case(
@@ -173,10 +188,26 @@ class ReadOpcUaTags(FlowFileSource):
     SECURITY_POLICY = PropertyDescriptor(
         name="Security Policy",
         description="""How messages are protected. If the server does not offer it, the message says what it
-            offers. Basic128Rsa15 and Basic256 are no longer safe and not supported.""",
+            offers. Basic128Rsa15 and Basic256 are no longer safe: they take Allow Deprecated Security as well.""",
         required=True,
         default_value="None",
-        allowable_values=["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"],
+        allowable_values=[
+            "None",
+            "Basic256Sha256",
+            "Aes128_Sha256_RsaOaep",
+            "Aes256_Sha256_RsaPss",
+            "Basic256",
+            "Basic128Rsa15",
+        ],
+    )
+    ALLOW_DEPRECATED = PropertyDescriptor(
+        name="Allow Deprecated Security",
+        description="""Whether Security Policy may be Basic256 or Basic128Rsa15, which rest on SHA-1 and, the latter, on
+            a broken way to encrypt keys; and whether, with Security Mode Sign, a password may be encrypted by them
+            alone. For an old controller that has nothing better; each connect gives a warning.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
     )
     SECURITY_MODE = PropertyDescriptor(
         name="Security Mode",
@@ -185,33 +216,57 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="SignAndEncrypt",
         allowable_values=["Sign", "SignAndEncrypt"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     PKI_DIRECTORY = PropertyDescriptor(
         name="PKI Directory",
         description="""Folder for certificates, made when it is missing. This client's own certificate and key
             (own/cert.der, own/key.pem) are made on first use and kept; ones of your own may be put in their place.
-            Certificates of servers are in trusted/, and what was refused is kept in rejected/. A relative path
-            starts at the directory NiFi runs Python in, so an absolute one is better.""",
+            Certificates that are trusted, servers' own and authorities', are in trusted/; those of authorities in
+            between are in issuers/ when servers do not send them, revocation lists in crl/, and what was refused is
+            kept in rejected/. A relative path starts at the directory NiFi runs Python in, so an absolute one is
+            better.""",
         required=True,
         default_value="./otmirror-pki",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     SERVER_CERTIFICATE_TRUST = PropertyDescriptor(
         name="Server Certificate Trust",
-        description="""Which server certificate is accepted. 'first use': the first one seen at this address is put
-            into trusted/, and another one is refused later. 'trusted only': it has to be in trusted/ already; one
-            that is not is put into rejected/, from where it can be moved. 'any': every one, which gives no protection
-            against somebody in between.""",
+        description="""Which server certificate is accepted. 'trusted only': one that is in trusted/, or that an
+            authority in trusted/ issued; another one is put into rejected/, from where it can be moved. 'first use':
+            the same, and the first one seen at this address is put into trusted/ by itself. With both, one that
+            expired or was revoked is refused. 'any': every one, which gives no protection against somebody in
+            between.""",
         required=True,
         default_value="first use",
         allowable_values=["first use", "trusted only", "any"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     USERNAME = PropertyDescriptor(
@@ -238,6 +293,30 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
+    )
+    USER_CERTIFICATE_FILE = PropertyDescriptor(
+        name="User Certificate File",
+        description="""Path of the X.509 certificate (PEM or DER) of the user to log in as, instead of Username and
+            Password. It is another one than this client's own in PKI Directory, and the server has to trust it as a
+            user's. It is read at each connect.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_FILE = PropertyDescriptor(
+        name="User Key File",
+        description="""Path of the RSA private key (PEM or DER) of that certificate. Only NiFi should be able to read
+            it.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_PASSWORD = PropertyDescriptor(
+        name="User Key Password",
+        description="""What opens User Key File, when that is encrypted.""",
+        required=False,
+        sensitive=True,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
     )
     REQUEST_TIMEOUT = PropertyDescriptor(
         name="Request Timeout",
@@ -367,12 +446,16 @@ class ReadOpcUaTags(FlowFileSource):
             self.SOURCE_NAME,
             self.POLL_INTERVAL,
             self.SECURITY_POLICY,
+            self.ALLOW_DEPRECATED,
             self.SECURITY_MODE,
             self.PKI_DIRECTORY,
             self.SERVER_CERTIFICATE_TRUST,
             self.USERNAME,
             self.PASSWORD,
             self.ALLOW_PLAIN_PASSWORD,
+            self.USER_CERTIFICATE_FILE,
+            self.USER_KEY_FILE,
+            self.USER_KEY_PASSWORD,
             self.REQUEST_TIMEOUT,
             self.SESSION_TIMEOUT,
             self.RECONNECT_DELAY,

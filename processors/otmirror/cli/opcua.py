@@ -29,12 +29,15 @@ from otmirror.status import STATUS
 from otmirror.taglist import Tag
 
 PASSWORD = "OTMIRROR_OPCUA_PASSWORD"  # noqa: S105 - the variable's name
+KEY_PASSWORD = "OTMIRROR_OPCUA_KEY_PASSWORD"  # noqa: S105 - the variable's name
 AHEAD = 60.0
 """Seconds by which a device's clock may be ahead of this machine's."""
 T = TypeVar("T")
 
 app = typer.Typer(
-    help=f"Look at an OPC UA server, read-only. The password of --username comes from {PASSWORD}.", no_args_is_help=True
+    help=f"Look at an OPC UA server, read-only. The password of --username comes from {PASSWORD}, that of --user-key "
+    f"from {KEY_PASSWORD}.",
+    no_args_is_help=True,
 )
 
 Url = Annotated[str, typer.Argument(help="Address of the server, such as opc.tcp://10.1.2.3:4840.")]
@@ -42,21 +45,26 @@ Policy = Annotated[str, typer.Option(help="Security Policy of the processor.")]
 Mode = Annotated[str, typer.Option(help="Security Mode of the processor.")]
 User = Annotated[str | None, typer.Option(help="User name; anonymous without it.")]
 Plain = Annotated[bool, typer.Option("--allow-plain-password", help="Send the password where nothing protects it.")]
+UserCert = Annotated[Path | None, typer.Option(help="The user's X.509 certificate, instead of --username.")]
+UserKey = Annotated[Path | None, typer.Option(help="Private key of --user-cert.")]
+Deprecated = Annotated[bool, typer.Option("--allow-deprecated", help="Allow policies that are no longer safe.")]
 Pki = Annotated[Path, typer.Option(help="Folder for certificates, as of the processor.")]
 Trust = Annotated[str, typer.Option(help="Which server certificate is accepted: first use, trusted only, any.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for each answer.")]
 
 
 def _config(
-    url: str, tags: tuple[Tag, ...], policy: str, mode: str, user: str | None, plain: bool, pki: Path, trust: str,
-    timeout: float,
+    url: str, tags: tuple[Tag, ...], policy: str, mode: str, user: str | None, plain: bool, user_cert: Path | None,
+    user_key: Path | None, deprecated: bool, pki: Path, trust: str, timeout: float,
 ) -> OpcUaConfig:  # fmt: skip
     password = os.environ.get(PASSWORD) if user else None
     if user and password is None:
         raise ConfigError(f"--username: set the environment variable {PASSWORD} to the password")
     return OpcUaConfig(
-        url, tags, policy=policy, mode=mode, username=user, password=password, allow_plain_password=plain, pki=pki,
-        trust=trust, request_timeout=timeout,
+        url, tags, policy=policy, mode=mode, username=user, password=password, allow_plain_password=plain,
+        user_certificate=user_cert, user_key=user_key, allow_deprecated=deprecated,
+        user_key_password=(os.environ.get(KEY_PASSWORD) or None) if user_key else None,
+        pki=pki, trust=trust, request_timeout=timeout,
     )  # fmt: skip
 
 
@@ -74,6 +82,9 @@ def browse(
     mode: Mode = "SignAndEncrypt",
     username: User = None,
     allow_plain_password: Plain = False,
+    user_cert: UserCert = None,
+    user_key: UserKey = None,
+    allow_deprecated: Deprecated = False,
     pki: Pki = Path("otmirror-pki"),
     trust: Trust = "first use",
     timeout: Timeout = 10.0,
@@ -84,7 +95,10 @@ def browse(
     """
     if output is not None and output.exists() and not force:
         raise ConfigError(f"{output} is there already: choose another file, or give --force to overwrite it")
-    config = _config(url, (Tag("-", "i=2259"),), policy, mode, username, allow_plain_password, pki, trust, timeout)
+    config = _config(
+        url, (Tag("-", "i=2259"),), policy, mode, username, allow_plain_password, user_cert, user_key,
+        allow_deprecated, pki, trust, timeout,
+    )  # fmt: skip
     start = address.parse(root)
     choice = discovery.Choice(tuple(include or ()), tuple(exclude or ()), depth)
     found: list[discovery.Variable] = []
@@ -121,7 +135,7 @@ async def _browse(
             typer.echo(f"{looked} nodes looked at, {count} variables", err=True)
 
     try:
-        await client.connect()
+        await _connect(client)
         node = root.node_id(client.namespaces)
         if node is None:
             raise ConfigError(f"--root: namespace URI {root.uri!r} is not in the server's NamespaceArray")
@@ -129,6 +143,12 @@ async def _browse(
             found.append(variable)
     finally:
         await client.close()
+
+
+async def _connect(client: GuardedClient) -> None:
+    await client.connect()
+    for _, text in client.warnings:
+        typer.echo(f"warning: {text}", err=True)
 
 
 @app.command()
@@ -140,13 +160,19 @@ def check(
     mode: Mode = "SignAndEncrypt",
     username: User = None,
     allow_plain_password: Plain = False,
+    user_cert: UserCert = None,
+    user_key: UserKey = None,
+    allow_deprecated: Deprecated = False,
     pki: Pki = Path("otmirror-pki"),
     trust: Trust = "first use",
     timeout: Timeout = 10.0,
 ) -> None:
     """Read a tag list once and show what would be mirrored, problems first. Exit status 1 when there are any."""
     tags = tuple(taglist.load(file, address.check))
-    config = _config(url, tags, policy, mode, username, allow_plain_password, pki, trust, timeout)
+    config = _config(
+        url, tags, policy, mode, username, allow_plain_password, user_cert, user_key, allow_deprecated, pki, trust,
+        timeout,
+    )  # fmt: skip
     rows = asyncio.run(_once(config))
     now = time.time()
     told = [row | {"problem": problem(tag, row, now)} for tag, row in zip(tags, rows, strict=True)]
@@ -167,7 +193,7 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
     client, plan = GuardedClient(config), ReadPlan(config)
     found: dict[int, Reading] = {}
     try:
-        await client.connect()
+        await _connect(client)
         plan.resolve(client.namespaces)
         asked = [(n, node) for n, node in enumerate(plan.nodes) if node is not None]
 

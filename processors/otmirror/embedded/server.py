@@ -18,8 +18,8 @@ from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.errors import ConfigError, UnavailableError
 
-START_TIMEOUT = 240.0
-"""Seconds; a NiFi is up after 20 s on two idle cores."""
+START_TIMEOUT = 360.0
+"""Seconds; a NiFi is up after 20 s on two idle cores, two are after 2 min on two cores with others to serve."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from otmirror import taglist
 from otmirror.errors import MistakesError, gathered
-from otmirror.opcua import address
+from otmirror.opcua import address, usercert
 from otmirror.taglist import LONGEST_MS, SHORTEST_MS, Tag
 
 DEFAULT_PORT = 4840
 POLICIES = ("None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 DEPRECATED = ("Basic128Rsa15", "Basic256")
-"""Broken, or resting on SHA-1 (OPC 10000-7, 6.6): never used."""
+"""Broken, or resting on SHA-1 (OPC 10000-7, 6.6): used only when that is allowed expressly."""
 MODES = ("Sign", "SignAndEncrypt")
 POLL, SUBSCRIBE = "poll", "subscribe"
 ACQUISITION = (POLL, SUBSCRIBE)
@@ -27,8 +27,8 @@ class OpcUaConfig:
     """An OPC UA source. Times are seconds except the tags' and the default interval, which are milliseconds.
 
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
-    limit. An empty `source` becomes `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again
-    (0: never).
+    limit. The user is `username`, or whom `user_certificate` is for, or anonymous. An empty `source` becomes
+    `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again (0: never).
 
     Tags without a mode of their own are read as `mode_of_tags` says. Of subscribed ones the server looks at the node
     every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
@@ -48,6 +48,10 @@ class OpcUaConfig:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     allow_plain_password: bool = False
+    user_certificate: Path | None = None
+    user_key: Path | None = None
+    user_key_password: str | None = field(default=None, repr=False)
+    allow_deprecated: bool = False
     pki: Path = Path("otmirror-pki")
     trust: str = FIRST_USE
     request_timeout: float = 5.0
@@ -104,14 +108,21 @@ class OpcUaConfig:
 
     def _security_problems(self) -> list[str]:
         problems = []
-        if self.policy in DEPRECATED:
-            problems.append(f"Security Policy: {self.policy} is no longer safe; let the server offer {POLICIES[1]}")
-        elif self.policy not in POLICIES:
+        if self.policy in DEPRECATED and not self.allow_deprecated:
+            problems.append(
+                f"Security Policy: {self.policy} is no longer safe; let the server offer {POLICIES[1]}, or set Allow "
+                "Deprecated Security to true if it cannot"
+            )
+        elif self.policy not in POLICIES + DEPRECATED:
             problems.append(f"Security Policy: {self.policy!r} is none of {', '.join(POLICIES)}")
         if self.mode is not None and self.mode not in MODES:
             problems.append(f"Security Mode: {self.mode!r} is none of {', '.join(MODES)}")
         if self.trust not in TRUST:
             problems.append(f"Server Certificate Trust: {self.trust!r} is none of {', '.join(TRUST)}")
+        return problems + self._password_problems() + self._user_certificate_problems()
+
+    def _password_problems(self) -> list[str]:
+        problems = []
         if self.password and not self.username:
             problems.append("Password: is set, but Username is not")
         if self.username and self.password is None:
@@ -121,6 +132,25 @@ class OpcUaConfig:
                 "Password: Security Policy None does not protect it; choose Basic256Sha256, or set Allow Password "
                 "Without Encryption to true if the network in between is trusted"
             )
+        return problems
+
+    def _user_certificate_problems(self) -> list[str]:
+        file, key = self.user_certificate, self.user_key
+        problems = []
+        if self.username and (file or key):
+            problems.append(
+                f"Username and {usercert.CERTIFICATE}: both are set, but a session has one user: remove Username and "
+                f"Password, or {usercert.CERTIFICATE} and {usercert.KEY}"
+            )
+        if file and not key:
+            problems.append(f"{usercert.CERTIFICATE}: is set, but {usercert.KEY} is not")
+        if key and not file:
+            problems.append(f"{usercert.KEY}: is set, but {usercert.CERTIFICATE} is not")
+        if self.user_key_password and not key:
+            problems.append(f"{usercert.PASSWORD}: is set, but {usercert.KEY} is not")
+        if file and key:
+            with gathered(problems):
+                usercert.load(file, key, self.user_key_password)
         return problems
 
     def _number_problems(self) -> list[str]:

@@ -18,25 +18,20 @@ from typing import Any, TypeVar, cast
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClientState
-from asyncua.crypto.security_policies import (
-    SecurityPolicy,
-    SecurityPolicyAes128Sha256RsaOaep,
-    SecurityPolicyAes256Sha256RsaPss,
-    SecurityPolicyBasic256Sha256,
-    SecurityPolicyNone,
-)
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.observer import Observer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
-from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import faults, readings, references, security, wire
+from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
+from otmirror.opcua import endpoints, faults, readings, references, security, wire
 from otmirror.opcua.address import node_id, value_of
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
+from otmirror.opcua.identity import Identity
 from otmirror.opcua.references import Reference
+from otmirror.opcua.usercert import UserCertificate
 
 ALLOWED: dict[type, str] = {
     ua.GetEndpointsRequest: "GetEndpoints",
@@ -61,17 +56,6 @@ Those of subscriptions make the server report changes of values; what they creat
 """
 
 _GOODBYE = 2.0
-_MODE = {
-    None: ua.MessageSecurityMode.None_,
-    "Sign": ua.MessageSecurityMode.Sign,
-    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
-}
-_POLICY: dict[str, type[SecurityPolicy]] = {
-    "None": SecurityPolicyNone,
-    "Basic256Sha256": SecurityPolicyBasic256Sha256,
-    "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
-    "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
-}
 _NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
 _MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
 _STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
@@ -120,7 +104,7 @@ class GuardedClient:
         self._client: Client | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stage = "connecting"
-        self._own: security.OwnCertificate | None = None
+        self._identity: Identity | None = None
         self._lost: str | None = None
         self.namespaces: list[str] = []
         self.max_nodes_per_read = 0
@@ -152,6 +136,15 @@ class GuardedClient:
         """Seconds the server keeps an abandoned session, as it revised them."""
         return float(self._client.session_timeout) / 1000 if self._client else self._config.session_timeout
 
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What the operator should know of this connection's security, each a key and a sentence."""
+        return self._identity.warnings if self._identity else []
+
+    def reminders(self) -> list[tuple[str, str]]:
+        """Return once a day which certificates in use expire soon, as `warnings` has them; else nothing."""
+        return self._identity.reminders() if self._identity else []
+
     async def connect(self) -> None:
         """Open channel and session and read the NamespaceArray and MaxNodesPerRead (0: the server states none).
 
@@ -172,9 +165,9 @@ class GuardedClient:
             raise
         except Exception as error:
             await self.close()
-            own = f"{self._own.certificate} (thumbprint {self._own.thumbprint})" if self._own else None
+            own, user = (self._identity.own_name, self._identity.user_name) if self._identity else (None, None)
             kind = faults.UserRefusedError if faults.refuses_user(error, self._config) else UnavailableError
-            raise kind(faults.explain(error, self._stage, self._config, own)) from None
+            raise kind(faults.explain(error, self._stage, self._config, own, user)) from None
         self._keeper = asyncio.create_task(self._keep_alive())
 
     async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
@@ -323,20 +316,20 @@ class GuardedClient:
 
     async def _open(self) -> None:
         config = self._config
-        if config.secure:
-            self._own = security.own_certificate(config.pki)
+        self._identity = identity = Identity(config)
+        own = identity.own
         client = self._client = Client(config.endpoint, timeout=config.request_timeout)
         client.uaclient.observer = self._guard
         client.name = "otmirror"
         client.description = f"otmirror {config.source}"
-        client.application_uri = self._own.application_uri if self._own else security.application_uri()
+        client.application_uri = own.application_uri if own else security.application_uri()
         client.product_uri = "urn:otmirror"
         client.session_timeout = round(config.session_timeout * 1000)
         client.secure_channel_timeout = round(self._channel_lifetime * 1000)
         self._stage = faults.ENDPOINTS
-        endpoint = self._choose(await client.connect_and_get_server_endpoints())
-        if self._own is not None:
-            await self._secure(client, self._own, endpoint)
+        endpoint = endpoints.choose(await client.connect_and_get_server_endpoints(), config)
+        if own is not None:
+            await self._secure(client, own, identity.accept(endpoint))
         await client.connect_socket()
         await client.send_hello()
         self._stage = faults.SECURE_CHANNEL
@@ -344,60 +337,33 @@ class GuardedClient:
         self._stage = "creating the session"
         await client.create_session()
         self._stage = faults.ACTIVATE
-        self._protect_password(client)
         before = self.sent["ActivateSession"]
-        await client.activate_session(username=config.username, password=config.password)
+        await self._log_in(client, identity.user)
         if self.sent["ActivateSession"] == before:
             raise ReadOnlyError("the read-only guard was bypassed: this version of asyncua cannot be used")
         self._stage = "reading its namespaces and limits"
         await self._read_server(client)
 
-    async def _secure(self, client: Client, own: security.OwnCertificate, endpoint: ua.EndpointDescription) -> None:
-        theirs = security.first_certificate(endpoint.ServerCertificate or b"")
-        security.ServerTrust(self._config.pki, self._config.trust).check(theirs, *self._config.host_port)
+    async def _secure(self, client: Client, own: security.OwnCertificate, server: bytes) -> None:
         await client.set_security(
-            _POLICY[self._config.policy],
+            endpoints.POLICY[self._config.policy],
             own.certificate,
             own.key,
-            server_certificate=CertProperties(theirs, "der"),
-            mode=_MODE[self._config.mode],
+            server_certificate=CertProperties(server, "der"),
+            mode=endpoints.MODE[self._config.mode],
         )
 
-    def _choose(self, endpoints: Sequence[ua.EndpointDescription]) -> ua.EndpointDescription:
-        """Return the endpoint with the configured security and user token."""
+    async def _log_in(self, client: Client, user: UserCertificate | None) -> None:
+        """Activate the session with the user certificate, else with the configured user name, else anonymously."""
         config = self._config
-        wanted = _POLICY[config.policy].URI, _MODE[config.mode]
-        endpoints = [e for e in endpoints if (e.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
-        matching = [e for e in endpoints if (e.SecurityPolicyUri, e.SecurityMode) == wanted]
-        if not matching:
-            offered = sorted({_security_of(endpoint) for endpoint in endpoints})
-            asked = config.policy if config.mode is None else f"{config.policy} {config.mode}"
-            raise ConfigError(
-                f"the server at {config.endpoint} does not offer {asked}; it offers {', '.join(offered) or 'nothing'}: "
-                "change Security Policy or Security Mode"
-            )
-        token = ua.UserTokenType.UserName if config.username else ua.UserTokenType.Anonymous
-        tokens = {policy.TokenType for endpoint in matching for policy in endpoint.UserIdentityTokens or ()}
-        if tokens and token not in tokens:
-            offered = sorted(t.name for t in tokens)
-            change = "remove Username and Password" if config.username else "set Username and Password"
-            raise ConfigError(
-                f"the server at {config.endpoint} does not accept {token.name} logins with this security, only "
-                f"{', '.join(offered)}: {change}, or choose other security"
-            )
-        return matching[0]
-
-    def _protect_password(self, client: Client) -> None:
-        """Refuse to send a password that neither the channel nor the token policy would encrypt."""
-        config = self._config
-        if not config.password or config.allow_plain_password or config.mode == "SignAndEncrypt":
+        client._policy_ids = endpoints.best_first(client._policy_ids or (), config)
+        if user is not None:
+            client.user_private_key = user.key
+            await client.activate_session(certificate=user.certificate)
             return
         policy = client.server_policy(ua.UserTokenType.UserName)
-        if policy.SecurityPolicyUri in (None, "", SecurityPolicyNone.URI):
-            raise ConfigError(
-                f"the server at {config.endpoint} wants the password unencrypted: use Security Mode SignAndEncrypt, "
-                "or set Allow Password Without Encryption to true if the network in between is trusted"
-            )
+        endpoints.check_password(policy, client.security_policy.peer_certificate, config)
+        await client.activate_session(username=config.username, password=config.password)
 
     async def _read_server(self, client: Client) -> None:
         answers = await self.read([_NAMESPACES, _MAX_NODES])
@@ -417,9 +383,3 @@ class GuardedClient:
                     self._live.uaclient.revolve_security_token()
                     renewed = time.monotonic()
                 await self.read([_STATE])
-
-
-def _security_of(endpoint: ua.EndpointDescription) -> str:
-    policy = (endpoint.SecurityPolicyUri or "").rpartition("#")[2]
-    mode = ua.MessageSecurityMode(endpoint.SecurityMode).name.rstrip("_")
-    return policy if policy == mode else f"{policy} {mode}"

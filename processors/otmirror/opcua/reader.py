@@ -172,6 +172,7 @@ class OpcUaReader:
     def _connected(self) -> bool:
         """Return whether there is a session, after trying to make one if that is allowed now."""
         if self._client is not None and self._client.alive:
+            self._warn(self._client.reminders())
             return True
         if self._client is not None:
             self._drop(self._client.lost)
@@ -208,6 +209,7 @@ class OpcUaReader:
         limit = first_limit(client.max_nodes_per_read, self._config.max_nodes)
         self._chunks = ChunkReader(client.read_values, min(limit, self._learned_limit or limit))
         self._faulty.clear()
+        self._warn(client.warnings)
         missing = self._plan.resolve(client.namespaces)
         for uri in self._missing - missing.keys():
             self._notices.clear(f"namespace {uri}", f"{self._source}: namespace URI {uri!r} is there again")
@@ -227,6 +229,10 @@ class OpcUaReader:
             f"{self._source}: connected to {self._config.endpoint}, {len(self._plan.tags)} tags, at most "
             f"{self._chunks.limit} nodes a request{longer}",
         )
+
+    def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
+        for key, text in warnings:
+            self._notices.say("warn", key, f"{self._source}: {text}")
 
     def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
         """Add a sample of each due tag that the server answered for, and return the places of these tags."""

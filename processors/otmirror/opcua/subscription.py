@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ _HALF = 0x80000000
 _MOST_AGAIN = 1000
 _MOST_REQUESTS = 10
 _TICK = 0.25
+_OWN_TRANSFER = 60.0
+"""Seconds in which word that a subscription was transferred means the transfer to here."""
 _FILTER_REFUSED = frozenset(
     (
         CODES.BadFilterNotAllowed,
@@ -78,6 +81,7 @@ class Subscription:
     heard: float
     heard_us: int
     expected: int = 1
+    taken_over: float = -math.inf
     live: set[int] = field(default_factory=set)
     ended: str | None = None
 
@@ -289,7 +293,8 @@ class Subscriptions:
             one.expected = max(one.expected, message.sequence)
             return
         one.expected = following(message.sequence)
-        if message.ended is not None:
+        moved = message.ended == CODES.GoodSubscriptionTransferred and one.heard - one.taken_over < _OWN_TRANSFER
+        if message.ended is not None and not moved:
             one.ended = f"the server ended it: {status_name(message.ended)}"
         now = self._clock.now_us()
         if message.handles:
@@ -383,6 +388,7 @@ class Subscriptions:
                 continue
             self.counts["transferred"] += 1
             one.ended, one.heard = None, self._clock.monotonic()
+            one.taken_over = one.heard
             for number in available:
                 if (one.expected == _UNKNOWN or missed(one.expected, number) >= 0) and (
                     message := await self._again(client, one, number)

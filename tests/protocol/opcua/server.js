@@ -12,7 +12,8 @@ const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      data: false, analogs: 0, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [] },
+      data: false, analogs: 0, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [],
+      certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
@@ -108,13 +109,18 @@ async function main() {
         rootFolder: options.pki, automaticallyAcceptUnknownCertificate: options.acceptAnyClient, disableFileWatchers: true,
     });
     await certificates.initialize();
+    const userCertificates = options.userPki
+        ? new opcua.OPCUACertificateManager({ rootFolder: options.userPki, disableFileWatchers: true }) : certificates;
+    if (options.userPki) await userCertificates.initialize();
     const modes = { None: "None", Sign: "Basic256Sha256", SignAndEncrypt: "Basic256Sha256" };
     const server = new opcua.OPCUAServer({
         port: options.port, host: "127.0.0.1", hostname: "127.0.0.1", allowAnonymous: options.anonymous,
         securityModes: options.security.map((mode) => opcua.MessageSecurityMode[mode]),
         securityPolicies: [...new Set([...options.security.map((mode) => modes[mode]), ...options.policies])]
             .map((policy) => opcua.SecurityPolicy[policy]),
-        serverCertificateManager: certificates, userCertificateManager: certificates,
+        serverCertificateManager: certificates, userCertificateManager: userCertificates,
+        ...(options.certificateFile ? { certificateFile: options.certificateFile, privateKeyFile: options.privateKeyFile } : {}),
+        ...(options.applicationUri ? { serverInfo: { applicationUri: options.applicationUri } } : {}),
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
             maxSessions: options.maxSessions,
@@ -153,6 +159,8 @@ async function main() {
         array: ({ values, status }) => { changeArray(values, status || "Good"); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
+        trustUser: async ({ file }) => { await userCertificates.trustCertificate(fs.readFileSync(file)); return true; },
+        tokens: () => server.endpoints.reduce((sum, one) => sum + one.securityTokenCount, 0),
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {
