@@ -45,6 +45,8 @@ def _config(context):
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
+        arrays=nifi.text(context, it.ARRAYS) or "json",
+        nan_policy=nifi.text(context, it.NAN_POLICY) or "text",
         mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
         sampling_ms=None if sampling is None else round(sampling * 1000),
         queue_size=nifi.whole(context, it.QUEUE_SIZE, 10),
@@ -434,6 +436,26 @@ class ReadOpcUaTags(FlowFileSource):
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
 
+    ARRAYS = PropertyDescriptor(
+        name="Arrays",
+        description="""What becomes of an array: 'json' makes it one sample whose text is JSON, a matrix lists of lists.
+            'elements' makes each element a sample of its own with its own type, under the tag's name with its index,
+            such as acme/x[0], of a matrix acme/x[0][1]; an array without elements is one sample, the JSON text [].
+            A tag whose type in the tag list is json stays one sample.""",
+        required=True,
+        default_value="json",
+        allowable_values=["json", "elements"],
+    )
+    NAN_POLICY = PropertyDescriptor(
+        name="NaN Policy",
+        description="""What becomes of a good value that is no number: 'text' keeps its quality, with NaN, Infinity or
+            -Infinity in text. 'bad' makes NaN a bad sample with BadSensorFailure, as over Modbus, and an infinity one
+            with BadOutOfRange.""",
+        required=True,
+        default_value="text",
+        allowable_values=["text", "bad"],
+    )
+
     def __init__(self, **kwargs):
         super().__init__()
         self._holder = nifi.source_holder(_reader)
@@ -463,6 +485,8 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_NODES,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.ARRAYS,
+            self.NAN_POLICY,
             self.ACQUISITION,
             self.SAMPLING_INTERVAL,
             self.QUEUE_SIZE,

@@ -49,12 +49,6 @@ Scalar = tuple["float | None", "str | None", str]
 """value, text and type of a sample."""
 
 
-NAN_AS_TEXT, NAN_IS_BAD = "text", "bad"
-NAN_POLICIES = (NAN_AS_TEXT, NAN_IS_BAD)
-ARRAY_AS_JSON, ARRAY_AS_ELEMENTS = "json", "elements"
-ARRAYS = (ARRAY_AS_JSON, ARRAY_AS_ELEMENTS)
-
-
 @dataclass(frozen=True, slots=True)
 class Forms:
     """How values become samples, beyond their types.

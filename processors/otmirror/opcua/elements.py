@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
-
-_INDICES = re.compile(r"(?:\[\d+\])+$")
 
 
 class Elements:
@@ -33,11 +30,6 @@ class Elements:
         """Return the tags of the elements that an array had when it was last read; none of what is no array."""
         known = self._had.get(tag)
         return known[1] if known else ()
-
-
-def array_tag(tag: str) -> str:
-    """Return the tag of the array that `tag` is an element of by its name, or `tag` itself."""
-    return _INDICES.sub("", tag) if tag.endswith("]") else tag
 
 
 def _shape(value: list[Any]) -> tuple[int, ...]:
