@@ -161,7 +161,7 @@ def _is_array(variant: Any) -> bool:
     return isinstance(variant, ua.Variant) and isinstance(variant.Value, list)
 
 
-def decode(variant: ua.Variant | None, tag: Tag, structures: Structures | None = None) -> Scalar:
+def decode(variant: ua.Variant | None, tag: Tag, structures: Structures) -> Scalar:
     """Return value, text and type of what a tag's node holds, with the tag's scale and offset applied.
 
     The type is the one read, whatever the tag declares; the declared one stands in where nothing was read.
@@ -176,7 +176,7 @@ def decode(variant: ua.Variant | None, tag: Tag, structures: Structures | None =
     return _element(variant.Value, variant.VariantType, tag, structures)
 
 
-def _element(value: Any, kind: ua.VariantType, tag: Tag, structures: Structures | None) -> Scalar:
+def _element(value: Any, kind: ua.VariantType, tag: Tag, structures: Structures) -> Scalar:
     """Return value, text and type of a scalar, or of one element of an array."""
     if isinstance(value, ua.Variant):
         return decode(value, tag, structures)
@@ -191,12 +191,12 @@ def _element(value: Any, kind: ua.VariantType, tag: Tag, structures: Structures 
     return plain_scalar(value, kind.value, tag)
 
 
-def _json(value: Any, structures: Structures | None) -> str:
+def _json(value: Any, structures: Structures) -> str:
     """Return JSON text. Lists of plain numbers and texts, which may be long, need no look at each element."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
-        text = json.dumps(plain(value, structures or Structures()), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(plain(value, structures), ensure_ascii=False, allow_nan=False)
     return _clean(text)
 
 

@@ -119,11 +119,10 @@ async def learn_unknown(client: GuardedClient, known: Structures, types: DataTyp
     Raises:
         ConnectionLostError: the connection cannot be used any more.
     """
-    met, before = set(known.unknown), len(known)
-    if met:
-        await typedefs.load(client, types or DataTypes(client), known, (), met)
-        known.unknown -= met
-    return len(known) - before
+    before = known.count
+    if known.unknown:
+        await typedefs.load(client, types or DataTypes(client), known, (), set(known.unknown))
+    return known.count - before
 
 
 def encodings_in(value: Any) -> set[ua.NodeId]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum, IntFlag
 from typing import Any
@@ -23,6 +23,7 @@ from otmirror.opcua.faults import UndecodableError
 
 _UINT32 = struct.Struct("<I")
 _INT32 = 6
+_MOST_UNKNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,20 @@ class Structures:
     def __init__(self, layouts: Mapping[ua.NodeId, Layout] | None = None):
         """Take the layouts of a server's structures by the node ids of their binary encodings."""
         self._layouts = dict(layouts or {})
+        self._given_up: set[ua.NodeId] = set()
         self.unknown: set[ua.NodeId] = set()
-        """Encodings met that nothing is known about."""
+        """Encodings met that nothing is known about and that nobody has asked the server for yet."""
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many encodings of the server's own are known."""
         return len(self._layouts)
 
-    def add(self, layouts: Mapping[ua.NodeId, Layout]) -> None:
-        """Take more layouts of the server's structures."""
+    def add(self, layouts: Mapping[ua.NodeId, Layout], asked: Collection[ua.NodeId] = ()) -> None:
+        """Take more layouts of the server's structures, and which encodings it was asked for: these only once."""
         self._layouts.update(layouts)
-        self.unknown -= layouts.keys()
+        self._given_up.update(asked)
+        self.unknown.difference_update(layouts, asked)
 
     def knows(self, encoding: ua.NodeId) -> bool:
         """Whether structures of this encoding can be opened."""
@@ -78,7 +83,8 @@ class Structures:
             return None
         layout = self._layouts.get(closed.TypeId) or standard(closed.TypeId)
         if layout is None:
-            self.unknown.add(closed.TypeId)
+            if closed.TypeId not in self._given_up and len(self.unknown) < _MOST_UNKNOWN:
+                self.unknown.add(closed.TypeId)
             return None
         try:
             found, _ = _Opening(closed.Body).structure(layout, 0, 0)

@@ -150,7 +150,8 @@ async def load(
     Raises:
         ConnectionLostError: the connection cannot be used any more.
     """
-    by_encoding = await _types_of(client, [one for one in encodings if not known.knows(one)])
+    unknown = [one for one in encodings if not known.knows(one)]
+    by_encoding = await _types_of(client, unknown)
     found: dict[ua.NodeId, dict[str, Any]] = {}
     asked = {*kinds, *by_encoding.values()}
     for _ in range(_DEEPEST):
@@ -167,7 +168,7 @@ async def load(
     layouts = _layouts(found, types)
     ready = {one: layouts[kind] for one, kind in by_encoding.items() if kind in layouts}
     ready |= {found[kind]["DefaultEncodingId"]: layout for kind, layout in layouts.items()}
-    known.add({encoding: layout for encoding, layout in ready.items() if encoding.Identifier})
+    known.add({encoding: layout for encoding, layout in ready.items() if encoding.Identifier}, unknown)
 
 
 def _is_known(kind: ua.NodeId) -> bool:

@@ -29,7 +29,7 @@ function moreTypes(space) {
         GuidNodeId: [T.NodeId, opcua.coerceNodeId("ns=1;g=6B29FC40-CA47-1067-B31D-00DD010662DA")],
         DataValue: [T.DataValue, new DataValue({ value: { dataType: T.Int32, value: 5 }, statusCode: StatusCodes.BadTimeout,
             sourceTimestamp: date("2024-01-01T00:00:00Z") })],
-        DiagnosticInfo: [T.DiagnosticInfo, new opcua.DiagnosticInfo({ symbolicId: 3, additionalInfo: "why" })],
+        DiagnosticInfo: [T.DiagnosticInfo, new opcua.DiagnosticInfo({ symbolicId: 3, locale: 4, localizedText: 5, additionalInfo: "why" })],
         NullString: [T.String, null], NullByteString: [T.ByteString, null],
         EmptyByteString: [T.ByteString, Buffer.alloc(0)],
         NullLocalizedText: [T.LocalizedText, { text: null }],

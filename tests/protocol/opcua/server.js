@@ -156,6 +156,7 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        browseLimit: ({ nodes }) => (server.engine.serverCapabilities.operationLimits.maxNodesPerBrowse = nodes),
         array: ({ values, status }) => { changeArray(values, status || "Good"); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
