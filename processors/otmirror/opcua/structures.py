@@ -173,8 +173,14 @@ def standard(encoding: ua.NodeId) -> Layout | None:
 
 def standard_type(data_type: ua.NodeId) -> Layout | None:
     """Return the layout of a structure of the standard namespace, by its data type."""
-    kind = None if data_type.NamespaceIndex else ua.extension_objects_by_datatype.get(data_type)
+    kind = None if data_type.NamespaceIndex else _standard_types().get(data_type)
     return None if kind is None else _of_class(kind)
+
+
+@functools.cache
+def _standard_types() -> dict[ua.NodeId, Any]:
+    kinds = ((kind, getattr(kind, "data_type", None)) for kind in set(ua.extension_objects_by_typeid.values()))
+    return {data_type: kind for kind, data_type in kinds if data_type is not None and not data_type.NamespaceIndex}
 
 
 @functools.cache
