@@ -73,21 +73,17 @@ async def browse(
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(root, ())]
     seen, looked, count = {root, *_NEVER}, 0, 0
     types = DataTypes(client)
+    batch = min(BATCH, client.limits.nodes_per_browse)
     for _ in range(choice.depth):
         following: list[tuple[ua.NodeId, tuple[str, ...]]] = []
-        for start in range(0, len(level), BATCH):
-            part = level[start : start + BATCH]
+        for start in range(0, len(level), batch):
+            part = level[start : start + batch]
             variables = []
             found = await typedefs.browse_all(client, [node for node, _ in part], ObjectIds.HierarchicalReferences)
             for (_, path), references in zip(part, found, strict=True):
                 for reference in references:
                     node = reference.node
-                    if (
-                        node is None
-                        or node in seen
-                        or reference.node_class not in _CLASSES
-                        or reference.kind == _PROPERTY
-                    ):
+                    if node is None or node in seen or not _is_wanted(reference):
                         continue
                     seen.add(node)
                     below = (*path, reference.name)
@@ -95,8 +91,8 @@ async def browse(
                     if reference.node_class == ua.NodeClass.Variable and choice.takes(below):
                         variables.append((node, below))
             looked += len(part)
-            for at in range(0, len(variables), BATCH):
-                for variable in await _described(client, variables[at : at + BATCH], types):
+            for at in range(0, len(variables), batch):
+                for variable in await _described(client, variables[at : at + batch], types):
                     count += 1
                     yield variable
             say(looked, count)

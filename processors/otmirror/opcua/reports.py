@@ -13,9 +13,10 @@ from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
-from otmirror.opcua.faults import status_name
+from otmirror.opcua.faults import CODES, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
 from otmirror.taglist import array_tag
@@ -39,9 +40,11 @@ class Reports:
     """
 
     def __init__(
-        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say
+        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say,
+        past: Past,
     ):  # fmt: skip
-        """Take what they share with the reader, and what outlives this process."""
+        """Take what they share with the reader, what outlives this process, and what wants to know of every value."""
+        self._past = past
         self._config, self._plan, self._clock, self._loop, self._say = config, plan, clock, loop, say
         self._memory, self._recalled, self._items = memory, False, ""
         self._inbox = Inbox(config.buffer, lambda: loop.soon(self.subscriptions.resume))
@@ -74,8 +77,15 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items()
+        items = self._plan.items(client.limits.deadband_filter)
         self._recall(items)
+        most = client.limits.items
+        if most and len(items) > most:
+            text = (
+                f"{len(items) - most} of {len(items)} tags are polled: the server takes {most} monitored items at most"
+            )
+            self._say("warn", "items", f"{text} (profile {client.limits.profile})")
+            items = items[:most]
         self._doubts.clear()
         self._loop.run(self.subscriptions.establish(client, items), _SETUP)
         self._remember()
@@ -97,10 +107,14 @@ class Reports:
 
     def take(self, batch: Batch) -> None:
         """Add what was reported, at most some 50,000 readings."""
-        tags, doubts = self._plan.tags, self._doubts
+        tags, doubts, past = self._plan.tags, self._doubts, self._past
         for delivery in self._inbox.take(_MOST):
             for place, reading in zip(delivery.positions, delivery.readings, strict=True):
                 batch.add(tags[place], reading, delivery.ts_read)
+                if reading[2] == CODES.BadDataLost:
+                    past.miss(place)
+                else:
+                    past.see(place, reading)
             for place in doubts.keys() & set(delivery.positions) if doubts else ():
                 del doubts[place]
 
@@ -142,18 +156,18 @@ class Reports:
 
     def _recall(self, items: Sequence[Item]) -> None:
         """Know the subscriptions of this processor's process before this one, if they are of the same items."""
-        digest = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
-        self._items = f"{self._config.endpoint} {digest}"
+        self._items = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
         if self._recalled:
             return
         self._recalled = True
         with contextlib.suppress(ValueError, KeyError, TypeError):
             told = json.loads(self._memory.load() or "{}")
             if told.get("items") == self._items:
-                self.subscriptions.recall(told["subscriptions"])
+                self.subscriptions.recall(str(told["server"]), told["subscriptions"])
 
     def _remember(self) -> None:
         if self.subscriptions.changed:
             self.subscriptions.changed = False
-            kept = {"items": self._items, "subscriptions": self.subscriptions.kept()}
+            subscriptions = self.subscriptions
+            kept = {"items": self._items, "server": subscriptions.server, "subscriptions": subscriptions.kept()}
             self._memory.save(json.dumps(kept, separators=(",", ":")))

@@ -13,7 +13,7 @@ from asyncua.ua.ua_binary import nodeid_to_binary
 
 from otmirror.opcua import structures, wire
 from otmirror.opcua.binary import EXTENSION_OBJECT, VARIANT
-from otmirror.opcua.chunks import ChunkReader, first_limit
+from otmirror.opcua.chunks import ChunkReader
 from otmirror.opcua.faults import ServiceFaultError, UndecodableError
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.readings import RARE, Reading, bad
@@ -45,7 +45,7 @@ async def read_all(client: GuardedClient, wanted: Sequence[bytes]) -> list[Readi
         found[start : start + len(values)] = values
 
     with contextlib.suppress(ServiceFaultError, UndecodableError):  # nearly everything fails: it stays unknown
-        await ChunkReader(client.read_values, first_limit(client.max_nodes_per_read, 0)).read(wanted, deliver)
+        await ChunkReader(client.read_values, client.limits.nodes_per_read).read(wanted, deliver)
     return found
 
 
@@ -58,7 +58,7 @@ async def browse_all(
         ConnectionLostError: the connection cannot be used any more.
     """
     found: list[list[Reference]] = []
-    most = BROWSED_AT_ONCE
+    at_once = most = min(BROWSED_AT_ONCE, client.limits.nodes_per_browse)
     while len(found) < len(nodes):
         part = nodes[len(found) : len(found) + most]
         try:
@@ -68,7 +68,7 @@ async def browse_all(
                 most = len(part) // 2
             else:
                 found.append([])
-                most = BROWSED_AT_ONCE
+                most = at_once
     return found
 
 
