@@ -63,6 +63,9 @@ def _reports(context):
     it = ReadOpcUaTags
     sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
     return {
+        "metadata": nifi.flag(context, it.READ_METADATA),
+        "arrays": nifi.text(context, it.ARRAYS) or "json",
+        "nan_policy": nifi.text(context, it.NAN_POLICY) or "text",
         "mode_of_tags": nifi.text(context, it.ACQUISITION) or "poll",
         "sampling_ms": None if sampling is None else round(sampling * 1000),
         "queue_size": nifi.whole(context, it.QUEUE_SIZE, 10),
@@ -484,6 +487,15 @@ class ReadOpcUaTags(FlowFileSource):
         dependencies=[PropertyDependency(BACKFILL, "true")],
     )
 
+    READ_METADATA = PropertyDescriptor(
+        name="Read Metadata",
+        description="""Whether the server is asked, once at the first connection, what it says of the tags: units and
+            types that the tag list leaves open, names of states, structures' fields, and whether this account could
+            write them. It takes some requests of Read and Browse for every 100 tags.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
     ACQUISITION = PropertyDescriptor(
         name="Acquisition",
         description="""How tags are read that have no mode of their own in the tag list. 'poll': they are read at each
@@ -539,6 +551,26 @@ class ReadOpcUaTags(FlowFileSource):
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
 
+    ARRAYS = PropertyDescriptor(
+        name="Arrays",
+        description="""What becomes of an array: 'json' makes it one sample whose text is JSON, a matrix lists of lists.
+            'elements' makes each element a sample of its own with its own type, under the tag's name with its index,
+            such as acme/x[0], of a matrix acme/x[0][1]; an array without elements is one sample, the JSON text [].
+            A tag whose type in the tag list is json stays one sample.""",
+        required=True,
+        default_value="json",
+        allowable_values=["json", "elements"],
+    )
+    NAN_POLICY = PropertyDescriptor(
+        name="NaN Policy",
+        description="""What becomes of a good value that is no number: 'text' keeps its quality, with NaN, Infinity or
+            -Infinity in text. 'bad' makes NaN a bad sample with BadSensorFailure, as over Modbus, and an infinity one
+            with BadOutOfRange.""",
+        required=True,
+        default_value="text",
+        allowable_values=["text", "bad"],
+    )
+
     def __init__(self, **kwargs):
         super().__init__()
         self._holder = nifi.source_holder(_reader)
@@ -572,6 +604,9 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_REQUESTS,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.ARRAYS,
+            self.NAN_POLICY,
+            self.READ_METADATA,
             self.ACQUISITION,
             self.SAMPLING_INTERVAL,
             self.QUEUE_SIZE,

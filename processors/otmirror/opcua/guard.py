@@ -26,13 +26,14 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, security, wire
+from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, references, security, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
 from otmirror.opcua.identity import Identity
 from otmirror.opcua.pace import Pace
+from otmirror.opcua.references import Reference
 from otmirror.opcua.usercert import UserCertificate
 
 ALLOWED: dict[type, str] = {
@@ -59,7 +60,6 @@ Those of subscriptions make the server report changes of values; what they creat
 """
 
 _GOODBYE = 2.0
-_ALL_FIELDS = 63
 _LEVEL_EVERY = 2.0
 """Seconds between two looks at the service level where there is another server to go to."""
 
@@ -313,49 +313,27 @@ class GuardedClient:
                 return int(error.code)
             raise
 
-    async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
-        """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
+    async def browse(
+        self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
+    ) -> list[list[Reference]]:
+        """Return each node's references of a kind and its sub-types, forward or `inverse`.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        way = ua.BrowseDirection.Inverse if inverse_subtype else ua.BrowseDirection.Forward
-        kind = ObjectIds.HasSubtype if inverse_subtype else ObjectIds.HierarchicalReferences
-        wanted = [
-            ua.BrowseDescription(node, way, node_id(kind), True, ua.UInt32(0), ua.UInt32(_ALL_FIELDS)) for node in nodes
-        ]
-        service = self._live.uaclient
-        results = await self._request(service.browse(ua.BrowseParameters(NodesToBrowse=wanted)), "browsing")
-        found = [list(result.References or ()) for result in results]
-        more = [(n, result.ContinuationPoint) for n, result in enumerate(results) if result.ContinuationPoint]
+        body = wire.browse_body(nodes, node_id(kind), inverse)
+        results = references.decode(await self.exchange(wire.BROWSE, body, "browsing"), len(nodes))
+        found = [result.references for result in results]
+        more = [(n, result.point) for n, result in enumerate(results) if result.point]
         while more:
-            asked = ua.BrowseNextParameters(False, [point for _, point in more])
-            results = await self._request(service.browse_next(asked), "browsing")
+            body = wire.browse_next_body([point for _, point in more])
+            results = references.decode(await self.exchange(wire.BROWSE_NEXT, body, "browsing"), len(more))
             for (n, _), result in zip(more, results, strict=True):
-                found[n] += result.References or ()
-            more = [
-                (n, result.ContinuationPoint)
-                for (n, _), result in zip(more, results, strict=True)
-                if result.ContinuationPoint
-            ]
+                found[n] += result.references
+            more = [(n, result.point) for (n, _), result in zip(more, results, strict=True) if result.point]
         return found
-
-    async def property_of(self, nodes: Sequence[ua.NodeId], name: str) -> list[ua.NodeId | None]:
-        """Return the node of each node's property of that name in namespace 0, None where it has none.
-
-        Raises:
-            ServiceFaultError: the server refused the request as a whole.
-            UndecodableError: its answer cannot be decoded.
-            ConnectionLostError: the connection cannot be used any more.
-        """
-        step = ua.RelativePathElement(node_id(ObjectIds.HasProperty), TargetName=ua.QualifiedName(name))
-        step.IsInverse = False  # type: ignore[assignment]
-        paths = [ua.BrowsePath(node, ua.RelativePath([step])) for node in nodes]
-        work = self._live.uaclient.translate_browsepaths_to_nodeids(paths)
-        results = await self._request(work, "looking up properties")
-        return [result.Targets[0].TargetId if result.Targets else None for result in results]
 
     async def close(self, keep_subscriptions: bool = False) -> None:
         """Close session, channel and socket within a bounded time, whatever state they are in. Never raises.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 
+from asyncua import ua
+
 from otmirror.opcua import address, wire
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
 from otmirror.opcua.subscription import Item
@@ -27,6 +29,8 @@ class ReadPlan:
         """Places of the tags that the server is to report by itself."""
         self.nodes: list[bytes | None] = [None] * len(config.tags)
         """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
+        self.node_ids: list[ua.NodeId | None] = [None] * len(config.tags)
+        """The same as node ids."""
 
     @property
     def intervals(self) -> list[int]:
@@ -78,6 +82,7 @@ class ReadPlan:
         missing: dict[str, list[str]] = {}
         for position, (tag, where) in enumerate(zip(self.tags, self._addresses, strict=True)):
             node = where.node_id(namespaces)
+            self.node_ids[position] = node
             self.nodes[position] = None if node is None else wire.node(address.value_of(node))
             if node is None:
                 missing.setdefault(where.uri or "", []).append(tag.tag)

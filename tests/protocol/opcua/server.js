@@ -2,14 +2,17 @@
 // one JSON object a line on standard input and are answered with one line each on standard output.
 "use strict";
 const fs = require("fs");
+const path = require("path");
 const readline = require("readline");
 const trouble = require("./trouble.js");
 if (process.argv[2] && JSON.parse(process.argv[2]).skew) trouble.shiftClock(JSON.parse(process.argv[2]).skew);
 const opcua = require("node-opcua");
+const { addData } = require("./data.js");
 const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua;
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
+      data: false, analogs: 0,
       history: null, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
       certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
@@ -60,6 +63,8 @@ function add(namespace, parent, name, dataType, read, dimensions, extra) {
     });
 }
 
+let changeArray = () => {};
+
 function build(server) {
     const space = server.engine.addressSpace;
     const spaces = options.namespaces.map((uri) => space.registerNamespace(uri));
@@ -92,6 +97,7 @@ function build(server) {
     namespace.addVariable({ componentOf: plant, browseName: "ByNumber", nodeId: "i=7001", dataType: T.Int32, value: { dataType: T.Int32, value: 7 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByBytes", nodeId: "b=AQID", dataType: T.Int32, value: { dataType: T.Int32, value: 8 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByGuid", nodeId: "g=6B29FC40-CA47-1067-B31D-00DD010662DA", dataType: T.Int32, value: { dataType: T.Int32, value: 9 } });
+    if (options.data) changeArray = addData(space, namespace, plant, add, options.analogs);
     const counter = (i) => {
         let reads = 0;
         add(namespace, plant, `Counter${i}`, T.Double, () => new DataValue({
@@ -177,7 +183,8 @@ async function main() {
             },
         },
         buildInfo: options.buildInfo,
-        nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
+        nodeset_filename: [opcua.nodesets.standard, ...(options.data ? [path.join(__dirname, "types.NodeSet2.xml")] : [])],
+        registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
     const { writable, more, record } = build(server);
@@ -216,6 +223,8 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        browseLimit: ({ nodes }) => (server.engine.serverCapabilities.operationLimits.maxNodesPerBrowse = nodes),
+        array: ({ values, status }) => { changeArray(values, status || "Good"); return true; },
         serviceLevel: ({ value }) => (level = value),
         reads: () => times.splice(0),
         interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
