@@ -40,7 +40,9 @@ class Seen:
             if enough():
                 return
             time.sleep(0.01)  # as NiFi does between two calls
-        raise AssertionError(f"not within {seconds} s; {dict(self.reader.subscriptions.counts)} {messages(self.reader)}")
+        raise AssertionError(
+            f"not within {seconds} s; {dict(self.reader.subscriptions.counts)} {messages(self.reader)}"
+        )
 
     def values(self, tag: str) -> list[float]:
         return [row["value"] for row in self.rows if row["tag"] == tag and row["quality"] == "good"]
@@ -280,12 +282,17 @@ def test_a_tag_that_does_not_exist_is_polled_and_hides_no_other(counting: Server
 
 def worker(url: str, memory: Path, out: Path) -> subprocess.Popen[bytes]:
     argv = [sys.executable, str(Path(__file__).with_name("subscriber.py")), url, str(NODES), str(memory), str(out)]
-    folders = [str(Path(__file__).parents[3] / "processors"), *map(str, (Path(__file__).parents[2], Path(__file__).parent))]
+    folders = [
+        str(Path(__file__).parents[3] / "processors"),
+        *map(str, (Path(__file__).parents[2], Path(__file__).parent)),
+    ]
     return subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)})
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_bytes().splitlines(True) if line.endswith(b"\n")] if out.exists() else []
+    return (
+        [json.loads(line) for line in out.read_bytes().splitlines(True) if line.endswith(b"\n")] if out.exists() else []
+    )
 
 
 def test_what_a_killed_process_took_along_is_sent_again(counting: Server, tmp_path: Path) -> None:
