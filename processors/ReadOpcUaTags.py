@@ -43,6 +43,10 @@ def _config(context):
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
         reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
+        profile=nifi.text(context, it.SERVER_PROFILE) or "auto",
+        max_requests=nifi.whole(context, it.MAX_REQUESTS, 0),
+        backups=nifi.text(context, it.BACKUP_ENDPOINT_URLS),
+        redundancy=nifi.text(context, it.REDUNDANCY) or "cold",
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
         mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
@@ -100,6 +104,17 @@ def _reader(context):
         than its list of clients' certificates, and give that user the right to read only.
         """,
 )
+@use_case(
+    description="Mirror a redundant pair of OPC UA servers, going over to the other one when the first is lost.",
+    keywords=["opc ua", "redundancy", "failover", "backup", "service level"],
+    configuration="""
+        Set Endpoint URL to the first server and Backup Endpoint URLs to the others. They have to have the same nodes,
+        and tag lists should name namespaces by URI. Samples carry the name of the first server, whichever is read.
+        Leave Redundancy at 'cold' for one session at a time, or set it to 'warm' to have a session on a second server
+        that takes over at once.
+        With security, every server's certificate is pinned by itself, and every server has to trust own/cert.der.
+        """,
+)
 @multi_processor_use_case(
     description="Bring OPC UA tags onto a message bus, so that any number of consumers gets them.",
     keywords=["opc ua", "mqtt", "kafka", "message bus", "unified namespace"],
@@ -136,10 +151,11 @@ class ReadOpcUaTags(FlowFileSource):
         description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
             each with its value, source and server timestamps, full status code and quality. It only reads: a request
             for any service but Read, Browse and those that open and close a session is refused before a byte
-            leaves. Read requests are no larger than the server's own limit. A tag that cannot be read gives bad
-            samples with its status and never hides the others; while the server cannot be reached, every cycle gives
-            bad samples, and the processor connects again by itself. There is never more than one session, and it is
-            closed when the processor stops."""
+            leaves. Requests are no larger and no more often than the server and the profile of its kind allow; with
+            backup servers another one is read when the first is lost or says it is not healthy. A tag that cannot be
+            read gives bad samples with its status and never hides the others; while no server can be reached, every
+            cycle gives bad samples, and the processor connects again by itself. There is never more than one session
+            on a server, and it is closed when the processor stops."""
         tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
         dependencies = []
 
@@ -150,6 +166,27 @@ class ReadOpcUaTags(FlowFileSource):
             here.""",
         required=True,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    BACKUP_ENDPOINT_URLS = PropertyDescriptor(
+        name="Backup Endpoint URLs",
+        description="""Addresses of further servers that have the same nodes, separated by commas or line breaks. One of
+            them is read when the server at Endpoint URL is lost and cannot be had again, or when it says by its
+            ServiceLevel that it is not healthy (below 200) and another one is better. The server that is read then
+            stays the one until it is lost or unhealthy itself: at most one change a minute, unless a server is lost.
+            The samples' source stays that of Endpoint URL. User, security and all else are the same for all.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+    )
+    REDUNDANCY = PropertyDescriptor(
+        name="Redundancy",
+        description="""How backup servers are used. 'cold': there is a session on the server that is read only; another
+            one is connected to when that one is lost, and for a moment to see its ServiceLevel when the first is not
+            healthy. 'warm': there is always a session on a second server, on which nothing but its state is read,
+            and which takes over at once.""",
+        required=True,
+        default_value="cold",
+        allowable_values=["cold", "warm"],
+        dependencies=[PropertyDependency(BACKUP_ENDPOINT_URLS)],
     )
     TAG_LIST_FILE = PropertyDescriptor(
         name="Tag List File",
@@ -353,8 +390,30 @@ class ReadOpcUaTags(FlowFileSource):
     MAX_NODES = PropertyDescriptor(
         name="Max Nodes Per Read",
         description="""The most tags one read request may ask for. 0 leaves it to the server's own limit
-            (MaxNodesPerRead), or 1000 where the server states none. Whatever is set here, requests are never larger
+            (MaxNodesPerRead) and to its profile, whichever is smaller. Whatever is set here, requests are never larger
             than the server's limit, and become smaller when the server calls them too large.""",
+        required=True,
+        default_value="0",
+        validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
+    )
+    SERVER_PROFILE = PropertyDescriptor(
+        name="Server Profile",
+        description="""What kind of server it is, which decides how large and how frequent requests may be beside the
+            limits that the server states itself. 'auto' goes by what the server says of itself (product and
+            manufacturer in its BuildInfo) and takes 'unknown', with cautious limits, for a server it does not know.
+            The message at a connect says which profile was taken. 'generic-fast' is for servers on PCs that can take
+            large requests.""",
+        required=True,
+        default_value="auto",
+        allowable_values=["auto", "S7-1200", "S7-1500", "Kepware", "Ignition", "Prosys", "generic-fast", "unknown"],
+    )
+    MAX_REQUESTS = PropertyDescriptor(
+        name="Max Requests Per Second",
+        description="""The most requests a second that one server gets, whatever happens: reading, browsing, setting up
+            after a reconnect. A cycle of many requests is spread accordingly, in bursts of at most a quarter of a
+            second's worth. What keeps the session alive does not count. 0 leaves it to the profile, most of which set
+            no limit. If it is too little for the tag list and the poll interval, polls are skipped and a warning says
+            so.""",
         required=True,
         default_value="0",
         validators=[StandardValidators.NON_NEGATIVE_INTEGER_VALIDATOR],
@@ -441,6 +500,8 @@ class ReadOpcUaTags(FlowFileSource):
     def getPropertyDescriptors(self):
         return [
             self.ENDPOINT_URL,
+            self.BACKUP_ENDPOINT_URLS,
+            self.REDUNDANCY,
             self.TAG_LIST_FILE,
             self.TAG_LIST,
             self.SOURCE_NAME,
@@ -461,6 +522,8 @@ class ReadOpcUaTags(FlowFileSource):
             self.RECONNECT_DELAY,
             self.LONGEST_RECONNECT_DELAY,
             self.MAX_NODES,
+            self.SERVER_PROFILE,
+            self.MAX_REQUESTS,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
             self.ACQUISITION,

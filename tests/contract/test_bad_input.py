@@ -82,6 +82,17 @@ def mistakes() -> Iterator[Mistake]:
     for url in ("http://plc:4840", "plc:4840", "opc.tcp://:4840", "opc.tcp://plc:70000", "opc.tcp://plc:a"):
         yield Mistake(OPCUA, {"endpoint_url": url}, ("Endpoint URL",))
     yield Mistake(OPCUA, {"endpoint_url": f"opc.tcp://u:{SECRET}@plc"}, ("Endpoint URL", "properties Username"))
+    for url in ("plc:4840", "opc.tcp://plc:a", "http://plc"):
+        backups = {"backup_endpoint_urls": f"opc.tcp://plc-2, {url}"}
+        yield Mistake(OPCUA, backups, ("Backup Endpoint URLs, number 2",))
+    backups = {"backup_endpoint_urls": f"opc.tcp://u:{SECRET}@plc"}
+    yield Mistake(OPCUA, backups, ("Backup Endpoint URLs, number 1", "properties Username"))
+    backups = {"endpoint_url": "opc.tcp://plc", "backup_endpoint_urls": "opc.tcp://plc:4840"}
+    yield Mistake(OPCUA, backups, ("Backup Endpoint URLs", "opc.tcp://plc:4840 is named twice", "remove it"))
+    yield Mistake(OPCUA, {"server_profile": "S7-400"}, ("Server Profile", "'S7-400'", "S7-1200, S7-1500, Kepware"))
+    yield Mistake(OPCUA, {"redundancy": "hot"}, ("Redundancy", "'hot'", "cold, warm"))
+    yield Mistake(OPCUA, {"max_requests_per_second": "99999"}, ("Max Requests Per Second", "99999", "10000"))
+    yield Mistake(OPCUA, {"max_requests_per_second": "often"}, ("Max Requests Per Second", "'often'"))
     yield Mistake(OPCUA, {"security_policy": "None"}, ("Password", "choose Basic256Sha256", "Without Encryption"))
     yield Mistake(OPCUA, {"username": None}, ("Password: is set, but Username is not",))
     for devices in ("plc:70000", "plc:a", "plc 7", "http://plc:502"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from otmirror.errors import UnavailableError
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, REQUEST_TOO_LARGE, SESSION_GONE, ServiceFaultError, UndecodableError
@@ -23,6 +23,58 @@ Deliver = Callable[[int, list[Reading]], None]
 def first_limit(server: int, configured: int) -> int:
     """Return how many nodes a request may ask for: the server's limit, the configured one, the smaller of both."""
     return min(limit for limit in (server or DEFAULT_LIMIT, configured) if limit > 0)
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Halving:
+    """Cuts any service's work into requests of at most `limit` items.
+
+    `limit` halves for good when the server calls a request, or its answer, too large. For services with a result an
+    item: CreateMonitoredItems, Browse, HistoryRead, TranslateBrowsePathsToNodeIds.
+    """
+
+    def __init__(self, limit: int, too_large: Collection[int] = REQUEST_TOO_LARGE | ANSWER_TOO_LARGE):
+        """Take the first limit, above 0, and the status codes after which fewer items may pass."""
+        self.limit, self._too_large = max(1, limit), too_large
+
+    async def run(
+        self, items: Sequence[Item], call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
+    ) -> list[Result]:
+        """Return the results of all items, in their order; `call` sends one request.
+
+        Raises:
+            ServiceFaultError: the server refused a request for another reason, or one of a single item.
+            UndecodableError: an answer has not as many results as items were asked for, or `call` raised it.
+            ConnectionLostError: `call` raised it.
+        """
+        results: list[Result] = []
+        while len(results) < len(items):
+            part = items[len(results) : len(results) + self.limit]
+            try:
+                found = await call(part)
+            except ServiceFaultError as fault:
+                if len(part) == 1 or fault.code not in self._too_large:
+                    raise
+                self.limit = len(part) // 2
+                continue
+            if len(found) != len(part):
+                raise UndecodableError(f"the server answered {len(found)} results to a request for {len(part)}")
+            results += found
+        return results
+
+
+async def batched(
+    items: Sequence[Item],
+    limit: int,
+    call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    too_large: Collection[int] = REQUEST_TOO_LARGE | ANSWER_TOO_LARGE,
+) -> tuple[list[Result], int]:
+    """Return what `Halving.run` returns, and the limit it learned; raises what that raises."""
+    halving = Halving(limit, too_large)
+    return await halving.run(items, call), halving.limit
 
 
 class ChunkReader:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from otmirror import taglist
 from otmirror.errors import MistakesError, gathered
-from otmirror.opcua import address, usercert
+from otmirror.opcua import address, profiles, usercert
 from otmirror.taglist import LONGEST_MS, SHORTEST_MS, Tag
 
 DEFAULT_PORT = 4840
@@ -20,6 +21,10 @@ POLL, SUBSCRIBE = "poll", "subscribe"
 ACQUISITION = (POLL, SUBSCRIBE)
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
+COLD, WARM = "cold", "warm"
+REDUNDANCY = (COLD, WARM)
+FASTEST = 10_000
+"""The most requests a second that make sense to configure."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class OpcUaConfig:
 
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
     limit. The user is `username`, or whom `user_certificate` is for, or anonymous. An empty `source` becomes
-    `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again (0: never).
+    `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again (0: never). `profile` is one of
+    `profiles.NAMES`, `max_requests` a rate a second (0: the profile's). `backups` are further servers with the same
+    nodes; the source is named after the first one, whichever is read.
 
     Tags without a mode of their own are read as `mode_of_tags` says. Of subscribed ones the server looks at the node
     every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
@@ -67,17 +74,19 @@ class OpcUaConfig:
     server_deadband: bool = True
     buffer: int = 200_000
     lifetime: float = 600.0
+    profile: str = profiles.AUTO
+    max_requests: int = 0
+    backups: tuple[str, ...] = ()
+    redundancy: str = COLD
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
         problems = list(self._problems())
         if problems:
             raise MistakesError(problems)
-        url = urlsplit(self.endpoint)
-        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-        port = url.port or DEFAULT_PORT
-        object.__setattr__(self, "endpoint", url._replace(netloc=f"{host}:{port}").geturl())
-        object.__setattr__(self, "source", self.source or f"opcua:{host}:{port}")
+        object.__setattr__(self, "endpoint", _whole_url(self.endpoint))
+        object.__setattr__(self, "source", self.source or f"opcua:{urlsplit(self.endpoint).netloc}")
+        object.__setattr__(self, "backups", tuple(map(_whole_url, self.backups)))
         object.__setattr__(self, "mode", None if self.policy == "None" else self.mode or MODES[-1])
 
     @property
@@ -87,24 +96,39 @@ class OpcUaConfig:
         return url.hostname or "", url.port or DEFAULT_PORT
 
     @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Every server of this source, the first one first."""
+        return (self.endpoint, *self.backups)
+
+    @property
     def secure(self) -> bool:
         """Whether messages are signed."""
         return self.policy != "None"
 
     def _problems(self) -> list[str]:
-        return self._endpoint_problems() + self._security_problems() + self._number_problems()
+        return self._endpoint_problems() + self._device_problems() + self._security_problems() + self._number_problems()
 
     def _endpoint_problems(self) -> list[str]:
-        try:
-            url: SplitResult = urlsplit(self.endpoint)
-            port = url.port
-        except ValueError:
-            return ["Endpoint URL: the port is not a number from 1 to 65535"]
-        if url.scheme != "opc.tcp" or not url.hostname or port == 0:
-            return ["Endpoint URL: write opc.tcp://<host>:<port>, with the server's path if it has one"]
-        if "@" in url.netloc:
-            return ["Endpoint URL: leave user name and password out of it and use the properties Username and Password"]
-        return []
+        problems = _url_problems("Endpoint URL", self.endpoint)
+        for number, url in enumerate(self.backups, 1):
+            problems += _url_problems(f"Backup Endpoint URLs, number {number}", url)
+        if not problems:
+            whole = [_whole_url(url) for url in self.endpoints]
+            twice = sorted({url for url in whole if whole.count(url) > 1})
+            problems += [f"Backup Endpoint URLs: {url} is named twice, or is Endpoint URL: remove it" for url in twice]
+        return problems
+
+    def _device_problems(self) -> list[str]:
+        problems = []
+        if self.redundancy not in REDUNDANCY:
+            problems.append(f"Redundancy: {self.redundancy!r} is none of {', '.join(REDUNDANCY)}")
+        if self.profile not in profiles.NAMES:
+            problems.append(f"Server Profile: {self.profile!r} is none of {', '.join(profiles.NAMES)}")
+        if not 0 <= self.max_requests <= FASTEST:
+            problems.append(
+                f"Max Requests Per Second: {self.max_requests} is not between 0 (the profile's) and {FASTEST}"
+            )
+        return problems
 
     def _security_problems(self) -> list[str]:
         problems = []
@@ -180,8 +204,30 @@ class OpcUaConfig:
         return problems
 
 
-def build(tag_list_file: str | None, tag_list: str | None, **settings: object) -> OpcUaConfig:
-    """Make a configuration out of a tag list and the other settings.
+def _url_problems(name: str, text: str) -> list[str]:
+    try:
+        url: SplitResult = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return [f"{name}: the port is not a number from 1 to 65535"]
+    if url.scheme != "opc.tcp" or not url.hostname or port == 0:
+        return [f"{name}: write opc.tcp://<host>:<port>, with the server's path if it has one"]
+    if "@" in url.netloc:
+        return [f"{name}: leave user name and password out of it and use the properties Username and Password"]
+    return []
+
+
+def _whole_url(text: str) -> str:
+    """Return a checked URL with its port, which may have been left out."""
+    url = urlsplit(text)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return url._replace(netloc=f"{host}:{url.port or DEFAULT_PORT}").geturl()
+
+
+def build(
+    tag_list_file: str | None, tag_list: str | None, backups: str | None = None, **settings: object
+) -> OpcUaConfig:
+    """Make a configuration out of a tag list, backup servers separated by commas or line breaks, and other settings.
 
     Raises:
         MistakesError: with every mistake of the settings and of the list.
@@ -192,7 +238,8 @@ def build(tag_list_file: str | None, tag_list: str | None, **settings: object) -
     with gathered(in_list):
         tags = taglist.from_properties(tag_list_file, tag_list, address.check)
     with gathered(problems):
-        config = OpcUaConfig(tags=tags, **settings)  # type: ignore[arg-type]
+        others = tuple(url for url in re.split(r"[,\s]+", backups or "") if url)
+        config = OpcUaConfig(tags=tags, backups=others, **settings)  # type: ignore[arg-type]
     if problems or in_list:
         raise MistakesError(problems + in_list)
     return config

@@ -72,10 +72,11 @@ async def browse(
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(root, ())]
     seen, looked, count = {root, *_NEVER}, 0, 0
     types: dict[ua.NodeId, str | None] = {}
+    batch = min(BATCH, client.limits.nodes_per_browse)
     for _ in range(choice.depth):
         following: list[tuple[ua.NodeId, tuple[str, ...]]] = []
-        for start in range(0, len(level), BATCH):
-            part = level[start : start + BATCH]
+        for start in range(0, len(level), batch):
+            part = level[start : start + batch]
             variables = []
             for (_, path), references in zip(part, await _children(client, [node for node, _ in part]), strict=True):
                 for reference in references:
@@ -88,8 +89,8 @@ async def browse(
                     if reference.NodeClass == ua.NodeClass.Variable and choice.takes(below):
                         variables.append((node, below))
             looked += len(part)
-            for at in range(0, len(variables), BATCH):
-                for variable in await _described(client, variables[at : at + BATCH], types):
+            for at in range(0, len(variables), batch):
+                for variable in await _described(client, variables[at : at + batch], types):
                     count += 1
                     yield variable
             say(looked, count)

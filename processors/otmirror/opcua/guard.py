@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from asyncua import ua
@@ -25,11 +27,13 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import endpoints, faults, readings, security, wire
-from otmirror.opcua.address import node_id, value_of
+from otmirror.opcua import endpoints, faults, introduction, profiles, readings, security, wire
+from otmirror.opcua.address import node_id
+from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
 from otmirror.opcua.identity import Identity
+from otmirror.opcua.pace import Pace
 from otmirror.opcua.usercert import UserCertificate
 
 ALLOWED: dict[type, str] = {
@@ -56,9 +60,8 @@ Those of subscriptions make the server report changes of values; what they creat
 
 _GOODBYE = 2.0
 _ALL_FIELDS = 63
-_NAMESPACES = value_of(node_id(ObjectIds.Server_NamespaceArray))
-_MAX_NODES = value_of(node_id(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead))
-_STATE = value_of(node_id(ObjectIds.Server_ServerStatus_State))
+_LEVEL_EVERY = 2.0
+"""Seconds between two looks at the service level where there is another server to go to."""
 
 # The client's own log repeats what the notices say, and at level DEBUG it writes passwords.
 for _name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.crypto"):
@@ -96,9 +99,22 @@ class GuardedClient:
     A small task of its own keeps the session and the secure channel alive between reads, however rare they are.
     """
 
-    def __init__(self, config: OpcUaConfig, guard: ReadOnlyGuard | None = None, channel_lifetime: float = 3600.0):
-        """Take the counters to go on with from an earlier connection, and the secure channel's lifetime in seconds."""
-        self._config = config
+    def __init__(
+        self,
+        config: OpcUaConfig,
+        guard: ReadOnlyGuard | None = None,
+        channel_lifetime: float = 3600.0,
+        endpoint: str | None = None,
+        pace: Pace | None = None,
+    ):
+        """Take the counters to go on with from an earlier connection, and the secure channel's lifetime in seconds.
+
+        `endpoint` is the one of the configuration's servers to connect to, else the first; `pace` is what holds
+        requests to that server back, from an earlier connection.
+        """
+        self._watched = bool(config.backups)
+        self._config = replace(config, endpoint=endpoint or config.endpoint, backups=())
+        self._pace = pace or Pace()
         self._guard = guard or ReadOnlyGuard()
         self._channel_lifetime = channel_lifetime
         self._client: Client | None = None
@@ -108,6 +124,20 @@ class GuardedClient:
         self._lost: str | None = None
         self.namespaces: list[str] = []
         self.max_nodes_per_read = 0
+        """Nodes a Read, within every limit; 0 before `connect`."""
+        self.build = profiles.BuildInfo()
+        """What the server calls itself."""
+        self.limits = profiles.effective({}, profiles.choose(config.profile, self.build), config.max_nodes)
+        """What the server may be asked for; its own word counts from `connect` on."""
+        self.started: datetime.datetime | None = None
+        """When the server says it was started."""
+        self.service_level: int | None = None
+        """The server's health from 0 to 255 (OPC 10000-4, 6.6.2.4.2), kept up to date; None where it states none."""
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address."""
+        return self._config.endpoint
 
     @property
     def sent(self) -> Counter[str]:
@@ -146,7 +176,7 @@ class GuardedClient:
         return self._identity.reminders() if self._identity else []
 
     async def connect(self) -> None:
-        """Open channel and session and read the NamespaceArray and MaxNodesPerRead (0: the server states none).
+        """Open channel and session and read the server's namespaces, description, limits and service level.
 
         Takes at most the request timeout, and a little more for cleaning up after a failure.
 
@@ -207,14 +237,14 @@ class GuardedClient:
             body: the request's parameters, made by `wire`.
             doing: for messages, such as `reading`.
             timeout: seconds to wait, without a word to the server, which may hold the answer back that long; None:
-                the request timeout.
+                the request timeout. Such a request does not count for Max Requests Per Second.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        return await self._request(self._exchanged(service, body, timeout), doing)
+        return await self._request(self._exchanged(service, body, timeout), doing, paced=timeout is None)
 
     async def _exchanged(self, service: wire.Service, body: Sequence[bytes], timeout: float | None) -> bytes:
         client = self._live.uaclient
@@ -316,7 +346,13 @@ class GuardedClient:
             raise ConnectionLostError("the connection is closed")
         return self._client
 
-    async def _request(self, work: Coroutine[Any, Any, T], doing: str) -> T:
+    async def _request(self, work: Coroutine[Any, Any, T], doing: str, paced: bool = True) -> T:
+        if paced:  # all but what keeps session and channel alive, which must not wait
+            try:
+                await self._pace.turn()
+            except BaseException:
+                work.close()
+                raise
         try:
             return await work
         except ReadOnlyError:
@@ -364,7 +400,7 @@ class GuardedClient:
         if self.sent["ActivateSession"] == before:
             raise ReadOnlyError("the read-only guard was bypassed: this version of asyncua cannot be used")
         self._stage = "reading its namespaces and limits"
-        await self._read_server(client)
+        await self._read_server()
 
     async def _secure(self, client: Client, own: security.OwnCertificate, server: bytes) -> None:
         await client.set_security(
@@ -387,21 +423,33 @@ class GuardedClient:
         endpoints.check_password(policy, client.security_policy.peer_certificate, config)
         await client.activate_session(username=config.username, password=config.password)
 
-    async def _read_server(self, client: Client) -> None:
-        answers = await self.read([_NAMESPACES, _MAX_NODES])
-        namespaces, limit = [value.Value.Value if value.Value else None for value in answers]
-        self.namespaces = [str(uri) for uri in namespaces or ["http://opcfoundation.org/UA/"]]
-        self.max_nodes_per_read = limit if isinstance(limit, int) else 0
+    async def _read_server(self) -> None:
+        config, questions = self._config, introduction.QUESTIONS
+        try:
+            answers, _ = await batched(questions, len(questions), self.read)
+        except UndecodableError:  # what a server says of itself must not keep its tags from being read
+            answers = [*await self.read(questions[:1]), *(ua.DataValue() for _ in questions[1:])]
+        told = introduction.understand(answers)
+        self.namespaces, self.build, self.service_level = told.namespaces, told.build, told.service_level
+        self.started = told.started
+        profile = profiles.choose(config.profile, told.build)
+        self.limits = profiles.effective(told.stated, profile, config.max_nodes, config.max_requests)
+        self.max_nodes_per_read = self.limits.nodes_per_read
+        self._pace.rate = self.limits.requests_per_second
 
     async def _keep_alive(self) -> None:
         """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
         renewed = time.monotonic()
         while self.alive:
             lifetime = self._live.secure_channel_timeout / 1000
-            await asyncio.sleep(max(0.1, min(self.session_timeout / 3, lifetime / 8)))
+            most = _LEVEL_EVERY if self._watched else self.session_timeout
+            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3, lifetime / 8)))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
                 if time.monotonic() - renewed > 0.6 * lifetime:
-                    await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel")
+                    renewal = self._live.open_secure_channel(renew=True)
+                    await self._request(renewal, "renewing the secure channel", False)
                     self._live.uaclient.revolve_security_token()
                     renewed = time.monotonic()
-                await self.read([_STATE])
+                request = ua.ReadParameters(NodesToRead=list(introduction.STATE))
+                answers = await self._request(self._live.uaclient.read(request), "looking at its state", False)
+                self.service_level = introduction.service_level(answers)

@@ -40,17 +40,18 @@ class ReadPlan:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
 
-    def items(self) -> list[Item]:
-        """Return what to subscribe, of the nodes that are known on this server."""
-        return [self._item(n, node) for n in self.subscribed if (node := self.nodes[n]) is not None]
+    def items(self, filters: bool = True) -> list[Item]:
+        """Return what to subscribe, of the nodes that are known on this server, which may take deadband `filters`."""
+        filters = filters and self._config.server_deadband
+        return [self._item(n, node, filters) for n in self.subscribed if (node := self.nodes[n]) is not None]
 
-    def _item(self, position: int, node: bytes) -> Item:
+    def _item(self, position: int, node: bytes, filters: bool) -> Item:
         tag, config = self.tags[position], self._config
         every = self._interval(position)
         sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
         asked = node, position, -1.0 if sampling is None else float(sampling), config.queue_size
         plain = wire.item(*asked)
-        chosen = wire.item(*asked, self._filter(tag)) if config.server_deadband else plain
+        chosen = wire.item(*asked, self._filter(tag)) if filters else plain
         return Item(position, every, chosen, plain)
 
     @staticmethod

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from otmirror import samples
 from otmirror.attendance import AWAY_S, Attendance
-from otmirror.backoff import Backoff
 from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
@@ -20,7 +19,8 @@ from otmirror.notices import Notice, Notices
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
-from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, UserRefusedError, status_name
+from otmirror.opcua.failover import Failover
+from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
@@ -31,11 +31,6 @@ from otmirror.sequence import Sequence as Numbers
 from otmirror.status import STATUS
 
 _SOON = 0.1
-_AFTER_REFUSAL = 600.0
-_LOGIN_AGAIN = (
-    "as failed logins may lock the account, it tries again after 10 minutes only; a restart of the processor tries "
-    "at once"
-)
 _MARGIN = 10.0
 """Seconds on top of the time limits of single requests: cleaning up after a failure has limits of its own."""
 
@@ -75,7 +70,6 @@ class OpcUaReader:
         self._grid = PollGrid(self._plan.intervals, self._clock.monotonic())
         self._emission = EmissionFilter(refresh=config.refresh, tags=config.tags)
         self._numbers = Numbers(self._clock)
-        self._backoff = Backoff(config.reconnect_first, config.reconnect_longest)
         self._loop = LoopThread(f"opcua {config.source}")
         kept: Memory = memory or NoMemory()
         self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say)
@@ -90,6 +84,10 @@ class OpcUaReader:
         self._faulty: dict[int, int] = {}
         self._changed = False
         self.guard = ReadOnlyGuard()
+        self._failover = Failover(
+            config, self.guard, self._loop, self._notices, self._clock.monotonic, self._stop.is_set
+        )
+        self._held_back = 0.0
         self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
 
     def read(self) -> pa.Table | None:
@@ -113,6 +111,7 @@ class OpcUaReader:
         with self._lock:
             self._disconnect(for_good=True)
             self._reports.close()
+            self._failover.close()
             self._loop.close()
 
     @property
@@ -128,18 +127,24 @@ class OpcUaReader:
         with self._lock:
             if self._attendance.away and not self._stop.is_set():
                 self._disconnect()
+                self._failover.close()
 
     def _due(self) -> list[int]:
         before = self._grid.overruns
         due = self._grid.due(self._clock.monotonic())
         late = self._grid.overruns > before and self._client is not None
         self._late = self._late + 1 if late else 0
+        before_that, self._held_back = self._held_back, self._failover.held_back
         if self._late > 2:  # connecting may take longer than an interval once
+            why = "a cycle takes longer than the poll interval, or the queue after this processor is full"
+            if self._client is not None and self._held_back > before_that:
+                most = self._client.limits.requests_per_second
+                why = f"the {most:g} requests a second that are allowed (Max Requests Per Second) are not enough"
             self._notices.say(
                 "warn",
                 "overrun",
-                f"{self._source}: polls were skipped: a cycle takes longer than the poll interval, or the queue after "
-                "this processor is full; lengthen the interval, or split the tag list between processors",
+                f"{self._source}: polls were skipped: {why}; lengthen the interval, or split the tag list between "
+                "processors",
             )
         return due
 
@@ -173,20 +178,16 @@ class OpcUaReader:
         """Return whether there is a session, after trying to make one if that is allowed now."""
         if self._client is not None and self._client.alive:
             self._warn(self._client.reminders())
-            return True
-        if self._client is not None:
-            self._drop(self._client.lost)
-        if self._stop.is_set() or not self._backoff.ready(self._clock.monotonic()):
-            return False
-        client = GuardedClient(self._config, self.guard)
-        try:
-            self._loop.run(client.connect(), self._config.request_timeout + _MARGIN)
-        except (MirrorError, TimeoutError) as error:
-            refused = isinstance(error, UserRefusedError)
-            self._backoff.failed(self._clock.monotonic(), _AFTER_REFUSAL if refused else 0.0)
-            text = f"{error}. Its tags are bad meanwhile; {_LOGIN_AGAIN if refused else 'it tries again by itself'}"
-            self._notices.say("error", "connection", f"{self._source}: {text}")
-            return False
+            client = self._failover.better(self._client)
+            if client is None:
+                return True
+            self._disconnect()
+        else:
+            if self._client is not None:
+                self._drop(self._client.lost)
+            client = None if self._stop.is_set() else self._failover.connect()
+            if client is None:
+                return False
         self._client = client
         self._prepare(client)
         return self._subscribed(client)
@@ -196,7 +197,7 @@ class OpcUaReader:
         try:
             self._reports.establish(client)
         except (MirrorError, TimeoutError) as error:
-            self._backoff.failed(self._clock.monotonic())
+            self._failover.lost()
             self._drop(str(error))
             return False
         return True
@@ -226,8 +227,8 @@ class OpcUaReader:
         self._notices.say(
             "info",
             "connection",
-            f"{self._source}: connected to {self._config.endpoint}, {len(self._plan.tags)} tags, at most "
-            f"{self._chunks.limit} nodes a request{longer}",
+            f"{self._source}: connected to {client.endpoint} ({client.build}; profile {client.limits.profile}), "
+            f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
 
     def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
@@ -270,9 +271,9 @@ class OpcUaReader:
         patience = (4 * len(nodes) / before + 100) * self._config.request_timeout
         try:
             self._loop.run(chunks.read(nodes, deliver), patience)
-            self._backoff.succeeded()
+            self._failover.succeeded()
         except (MirrorError, TimeoutError) as error:
-            self._backoff.failed(self._clock.monotonic())
+            self._failover.lost()
             self._drop(str(error))
         if chunks.limit < before:
             self._learned_limit = chunks.limit
@@ -301,7 +302,8 @@ class OpcUaReader:
 
     def _drop(self, reason: str) -> None:
         if not self._stop.is_set():
-            text = f"lost the connection to {self._config.endpoint}: {reason}"
+            where = self._client.endpoint if self._client is not None else self._config.endpoint
+            text = f"lost the connection to {where}: {reason}"
             self._notices.say("warn", "connection", f"{self._source}: {text}")
         self._disconnect()
 
@@ -312,3 +314,8 @@ class OpcUaReader:
         self._reports.leave()
         with contextlib.suppress(TimeoutError):
             self._loop.run(client.close(keep_subscriptions=not for_good and bool(self._plan.subscribed)), _MARGIN)
+
+
+def _rate(client: GuardedClient) -> str:
+    most = client.limits.requests_per_second
+    return f", {most:g} requests a second" if most else ""

@@ -73,8 +73,15 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items()
+        items = self._plan.items(client.limits.deadband_filter)
         self._recall(items)
+        most = client.limits.items
+        if most and len(items) > most:
+            text = (
+                f"{len(items) - most} of {len(items)} tags are polled: the server takes {most} monitored items at most"
+            )
+            self._say("warn", "items", f"{text} (profile {client.limits.profile})")
+            items = items[:most]
         self._doubts.clear()
         self._loop.run(self.subscriptions.establish(client, items), _SETUP)
         self._remember()
@@ -136,18 +143,18 @@ class Reports:
 
     def _recall(self, items: Sequence[Item]) -> None:
         """Know the subscriptions of this processor's process before this one, if they are of the same items."""
-        digest = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
-        self._items = f"{self._config.endpoint} {digest}"
+        self._items = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
         if self._recalled:
             return
         self._recalled = True
         with contextlib.suppress(ValueError, KeyError, TypeError):
             told = json.loads(self._memory.load() or "{}")
             if told.get("items") == self._items:
-                self.subscriptions.recall(told["subscriptions"])
+                self.subscriptions.recall(str(told["server"]), told["subscriptions"])
 
     def _remember(self) -> None:
         if self.subscriptions.changed:
             self.subscriptions.changed = False
-            kept = {"items": self._items, "subscriptions": self.subscriptions.kept()}
+            subscriptions = self.subscriptions
+            kept = {"items": self._items, "server": subscriptions.server, "subscriptions": subscriptions.kept()}
             self._memory.save(json.dumps(kept, separators=(",", ":")))

@@ -104,6 +104,11 @@ def missed(expected: int, number: int) -> int:
     return -1
 
 
+def server_of(client: GuardedClient) -> str:
+    """Return what tells a server from another one and from itself before a restart."""
+    return f"{client.endpoint} {client.started.isoformat() if client.started else ''}"
+
+
 class Subscriptions:
     """The subscriptions of one source, over all its connections. Its coroutines belong to the client's event loop.
 
@@ -131,6 +136,8 @@ class Subscriptions:
         """Status of each item that the server refused, by the place of its tag."""
         self.unsure: set[int] = set()
         """Places of tags with a gap behind them, which should be read once; the reader empties it."""
+        self.server = ""
+        """Whose subscriptions these are, by `server_of`."""
         self.changed = False
         """Whether `kept` would tell something new; the reader takes it back."""
         self.counts: Counter[str] = Counter()
@@ -149,7 +156,11 @@ class Subscriptions:
         """
         await self.disconnected()
         self._client, self._items = client, {item.position: item for item in items}
+        self._items_a_call = min(self._terms.items_a_call, client.limits.items_per_call)
         self.refused.clear()
+        if server_of(client) != self.server:
+            self._leave_behind("this is another server, or it was started anew")
+            self.server = server_of(client)
         self._room.set()
         await self._take_over()
         await self._create(self._missing())
@@ -185,8 +196,8 @@ class Subscriptions:
             for one in self._known.values()
         ]  # fmt: skip
 
-    def recall(self, kept: Iterable[Mapping[str, Any]]) -> None:
-        """Take over, at the next `establish`, what `kept` returned in a process that is gone.
+    def recall(self, server: str, kept: Iterable[Mapping[str, Any]]) -> None:
+        """Take over, at the next `establish` with this server, what `kept` returned in a process that is gone.
 
         What the server has not got acknowledged is sent again then, so nothing that process took along is lost.
 
@@ -202,6 +213,7 @@ class Subscriptions:
             for one in kept
         ]  # fmt: skip
         self._known.update({one.id: one for one in found})
+        self.server = server
 
     # Receiving
 
@@ -382,9 +394,7 @@ class Subscriptions:
         for one in left:
             status, available = granted.get(one.id, (CODES.BadSubscriptionIdInvalid, []))
             if status >> 30 or not one.live <= self._items.keys():
-                self.counts["recreated"] += 1
-                self._gap(one, one.live, "the server did not keep a subscription over the loss of the connection")
-                self._remove(one)
+                self._give_up(one, "the server did not keep a subscription over the loss of the connection")
                 continue
             self.counts["transferred"] += 1
             one.ended, one.heard = None, self._clock.monotonic()
@@ -395,6 +405,16 @@ class Subscriptions:
                 ):
                     self.counts["recovered"] += 1
                     await self._arrived(client, one, message)
+
+    def _leave_behind(self, why: str) -> None:
+        """Ask for none of what was there before: on another server the same number is somebody else's subscription."""
+        for one in [*self._known.values()]:
+            self._give_up(one, why)
+
+    def _give_up(self, one: Subscription, why: str) -> None:
+        self.counts["recreated"] += 1
+        self._gap(one, one.live, why)
+        self._remove(one)
 
     # Creating
 

@@ -10,12 +10,14 @@ const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [],
+      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
       certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
 const requests = {};
+const times = []; // when each Read came, milliseconds since 1970, and how many nodes it was for
+let level = 255;
 let mostNodes = 0;
 let ticker = null;
 
@@ -123,8 +125,10 @@ async function main() {
             operationLimits: {
                 maxNodesPerRead: options.maxNodesPerRead,
                 ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
+                ...options.operationLimits,
             },
         },
+        buildInfo: options.buildInfo,
         nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
@@ -132,8 +136,13 @@ async function main() {
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
-        if (name === "Read") mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+        if (name === "Read") {
+            mostNodes = Math.max(mostNodes, request.nodesToRead.length);
+            times.push([Date.now(), request.nodesToRead.length]);
+        }
     });
+    const health = server.engine.addressSpace.findNode("i=2267");
+    health.bindVariable({ get: () => new Variant({ dataType: T.Byte, value: level }) }, true);
     await server.start();
     const commands = {
         ...more, ...trouble.commands(opcua, server),
@@ -150,6 +159,9 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        serviceLevel: ({ value }) => (level = value),
+        reads: () => times.splice(0),
+        interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
         trustUser: async ({ file }) => { await userCertificates.trustCertificate(fs.readFileSync(file)); return true; },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -82,6 +83,10 @@ SETTINGS: dict[str, Any] = {"mode_of_tags": "subscribe", "interval_ms": 200, "sa
                             "refresh": 3600.0}  # fmt: skip
 
 
+def pairs(found: list[float]) -> Iterator[tuple[float, float]]:
+    return itertools.pairwise(found)
+
+
 def stop_counting(server: Server) -> list[int]:
     return [int(last) for last in server.do("write", every=0)]
 
@@ -153,7 +158,7 @@ def test_a_subscription_that_the_server_ends_is_created_again_and_the_gap_told(c
     assert "is created again" in messages(seen.reader)
     for n in range(NODES):
         found = sorted(set(seen.values(f"Written{n}")))
-        holes = [(a, b) for a, b in zip(found, found[1:], strict=False) if b > a + 1]
+        holes = [(a, b) for a, b in pairs(found) if b > a + 1]
         assert len(holes) <= 1, "nothing is missing but what the gap stands for"
 
 
@@ -193,7 +198,7 @@ def test_a_deadband_that_the_server_applies_spares_the_way(counting: Server, con
     seen = Seen(connect(counting, subscribed(1, deadband=10.0), **SETTINGS))
     seen.until(lambda: len(seen.values("Written0")) > 3)
     found = seen.values("Written0")
-    assert all(b - a > 10 for a, b in zip(found, found[1:], strict=False))
+    assert all(b - a > 10 for a, b in pairs(found))
     assert seen.reader.subscriptions.counts["values"] <= len(found) + 2
 
 
@@ -281,18 +286,15 @@ def test_a_tag_that_does_not_exist_is_polled_and_hides_no_other(counting: Server
 
 
 def worker(url: str, memory: Path, out: Path) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, str(Path(__file__).with_name("subscriber.py")), url, str(NODES), str(memory), str(out)]
-    folders = [
-        str(Path(__file__).parents[3] / "processors"),
-        *map(str, (Path(__file__).parents[2], Path(__file__).parent)),
-    ]
+    here = Path(__file__)
+    argv = [sys.executable, str(here.with_name("subscriber.py")), url, str(NODES), str(memory), str(out)]
+    folders = [str(folder) for folder in (here.parents[3] / "processors", here.parents[2], here.parent)]
     return subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)})
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
-    return (
-        [json.loads(line) for line in out.read_bytes().splitlines(True) if line.endswith(b"\n")] if out.exists() else []
-    )
+    written = out.read_bytes().splitlines(True) if out.exists() else []
+    return [json.loads(line) for line in written if line.endswith(b"\n")]
 
 
 def test_what_a_killed_process_took_along_is_sent_again(counting: Server, tmp_path: Path) -> None:
