@@ -15,29 +15,15 @@ from otmirror import nifi
 
 def _config(context):
     """Return the reader's settings; raises ConfigError with every mistake."""
-    from pathlib import Path
-
     from otmirror.opcua import config
 
     it = ReadOpcUaTags
-    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
     return config.build(
         tag_list_file=nifi.text(context, it.TAG_LIST_FILE),
         tag_list=nifi.text(context, it.TAG_LIST),
         endpoint=nifi.text(context, it.ENDPOINT_URL) or "",
         source=nifi.text(context, it.SOURCE_NAME) or "",
         interval_ms=round(nifi.period(context, it.POLL_INTERVAL, 1.0) * 1000),
-        policy=nifi.text(context, it.SECURITY_POLICY) or "None",
-        mode=nifi.text(context, it.SECURITY_MODE),
-        username=nifi.text(context, it.USERNAME),
-        password=nifi.secret(context, it.PASSWORD),
-        allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
-        user_certificate=nifi.path(context, it.USER_CERTIFICATE_FILE),
-        user_key=nifi.path(context, it.USER_KEY_FILE),
-        user_key_password=nifi.secret(context, it.USER_KEY_PASSWORD),
-        allow_deprecated=nifi.flag(context, it.ALLOW_DEPRECATED),
-        pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
-        trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
         session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
@@ -49,13 +35,44 @@ def _config(context):
         redundancy=nifi.text(context, it.REDUNDANCY) or "cold",
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
-        mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
-        sampling_ms=None if sampling is None else round(sampling * 1000),
-        queue_size=nifi.whole(context, it.QUEUE_SIZE, 10),
-        server_deadband=nifi.flag(context, it.DEADBAND_IN_SERVER),
-        buffer=nifi.whole(context, it.BUFFER_SIZE, 200_000),
-        lifetime=nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        **_security(context),
+        **_reports(context),
     )
+
+
+def _security(context):
+    from pathlib import Path
+
+    it = ReadOpcUaTags
+    return {
+        "policy": nifi.text(context, it.SECURITY_POLICY) or "None",
+        "mode": nifi.text(context, it.SECURITY_MODE),
+        "username": nifi.text(context, it.USERNAME),
+        "password": nifi.secret(context, it.PASSWORD),
+        "allow_plain_password": nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        "user_certificate": nifi.path(context, it.USER_CERTIFICATE_FILE),
+        "user_key": nifi.path(context, it.USER_KEY_FILE),
+        "user_key_password": nifi.secret(context, it.USER_KEY_PASSWORD),
+        "allow_deprecated": nifi.flag(context, it.ALLOW_DEPRECATED),
+        "pki": Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
+        "trust": nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
+    }
+
+
+def _reports(context):
+    it = ReadOpcUaTags
+    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
+    return {
+        "mode_of_tags": nifi.text(context, it.ACQUISITION) or "poll",
+        "sampling_ms": None if sampling is None else round(sampling * 1000),
+        "queue_size": nifi.whole(context, it.QUEUE_SIZE, 10),
+        "server_deadband": nifi.flag(context, it.DEADBAND_IN_SERVER),
+        "buffer": nifi.whole(context, it.BUFFER_SIZE, 200_000),
+        "lifetime": nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        "backfill": nifi.flag(context, it.BACKFILL),
+        "backfill_limit": nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
+        "backfill_rate": nifi.whole(context, it.BACKFILL_RATE, 2),
+    }
 
 
 def _reader(context):
@@ -148,14 +165,16 @@ class ReadOpcUaTags(FlowFileSource):
 
     class ProcessorDetails:
         version = "2026.11.0"
-        description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
-            each with its value, source and server timestamps, full status code and quality. It only reads: a request
-            for any service but Read, Browse and those that open and close a session is refused before a byte
-            leaves. Requests are no larger and no more often than the server and the profile of its kind allow; with
-            backup servers another one is read when the first is lost or says it is not healthy. A tag that cannot be
-            read gives bad samples with its status and never hides the others; while no server can be reached, every
-            cycle gives bad samples, and the processor connects again by itself. There is never more than one session
-            on a server, and it is closed when the processor stops."""
+        description = """Reads tags from an OPC UA server, by polling or as the server reports their changes, and gives
+            FlowFiles of samples (NDJSON), each with its value, source and server timestamps, full status code and
+            quality. It only reads: a request for any service but Read, HistoryRead, Browse, those of subscriptions and
+            those that open and close a session is refused before a byte leaves. Requests are no larger and no more
+            often than the server and the profile of its kind allow; with backup servers another one is read when the
+            first is lost or says it is not healthy. A tag that cannot be read gives bad samples with its status and
+            never hides the others; while no server can be reached, every cycle gives bad samples, and the processor
+            connects again by itself; what was missed is fetched from the server's subscriptions or history, if it keeps
+            them, and told as a gap if not. There is never more than one session on a server, and it is closed when the
+            processor stops."""
         tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
         dependencies = []
 
@@ -437,6 +456,33 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="false",
         allowable_values=["true", "false"],
     )
+    BACKFILL = PropertyDescriptor(
+        name="Backfill",
+        description="""Whether what a tag did while it could not be read is read from the server's history afterwards
+            (HistoryRead), in batches of its own whose samples are marked with backfill. Only tags whose AccessLevel
+            says that they have a history are asked for, and nothing is asked for twice.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
+    BACKFILL_LIMIT = PropertyDescriptor(
+        name="Backfill Limit",
+        description="""How far back from the end of an outage history is read. What was missed before is told and
+            left.""",
+        required=True,
+        default_value="24 hours",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
+    BACKFILL_RATE = PropertyDescriptor(
+        name="Backfill Requests Per Second",
+        description="""The most requests for history a second, each for at most 100 tags and 5000 values. Polls go on
+            meanwhile.""",
+        required=True,
+        default_value="2",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
 
     ACQUISITION = PropertyDescriptor(
         name="Acquisition",
@@ -532,6 +578,9 @@ class ReadOpcUaTags(FlowFileSource):
             self.DEADBAND_IN_SERVER,
             self.BUFFER_SIZE,
             self.SUBSCRIPTION_LIFETIME,
+            self.BACKFILL,
+            self.BACKFILL_LIMIT,
+            self.BACKFILL_RATE,
         ]
 
     def customValidate(self, context):

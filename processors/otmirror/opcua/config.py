@@ -20,6 +20,7 @@ MODES = ("Sign", "SignAndEncrypt")
 POLL, SUBSCRIBE = "poll", "subscribe"
 ACQUISITION = (POLL, SUBSCRIBE)
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
+_LONGEST_BACKFILL, _FASTEST_BACKFILL = 366 * 86400.0, 100
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
 COLD, WARM = "cold", "warm"
 REDUNDANCY = (COLD, WARM)
@@ -35,7 +36,8 @@ class OpcUaConfig:
     limit. The user is `username`, or whom `user_certificate` is for, or anonymous. An empty `source` becomes
     `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again (0: never). `profile` is one of
     `profiles.NAMES`, `max_requests` a rate a second (0: the profile's). `backups` are further servers with the same
-    nodes; the source is named after the first one, whichever is read.
+    nodes; the source is named after the first one, whichever is read. With `backfill`, what was missed in an outage is
+    read from the server's history, `backfill_limit` seconds back and with at most `backfill_rate` requests a second.
 
     Tags without a mode of their own are read as `mode_of_tags` says. Of subscribed ones the server looks at the node
     every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
@@ -78,6 +80,9 @@ class OpcUaConfig:
     max_requests: int = 0
     backups: tuple[str, ...] = ()
     redundancy: str = COLD
+    backfill: bool = True
+    backfill_limit: float = 86400.0
+    backfill_rate: int = 2
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
@@ -197,6 +202,10 @@ class OpcUaConfig:
             problems.append(f"Queue Size: {self.queue_size} is not between 1 and 10000 values")
         if self.buffer < 1000:
             problems.append(f"Buffer Size: {self.buffer} is less than 1000 values")
+        if not 1.0 <= self.backfill_limit <= _LONGEST_BACKFILL:
+            problems.append(f"Backfill Limit: {self.backfill_limit:g} s is not between 1 s and 366 days")
+        if not 1 <= self.backfill_rate <= _FASTEST_BACKFILL:
+            problems.append(f"Backfill Requests Per Second: {self.backfill_rate} is not from 1 to {_FASTEST_BACKFILL}")
         if self.max_nodes < 0:
             problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
         if not self.tags:

@@ -76,11 +76,15 @@ class Batch:
         """Add a bad sample of a tag that could not be read at `now` (microseconds)."""
         self._rows.append((tag.tag, now, *_nothing(tag), BAD, status, tag.unit, None, now))
 
-    def table(self) -> pa.Table:
-        """Return the samples in the order they were added; their sequence numbers are still to come."""
+    def table(self, backfill: bool = False) -> pa.Table:
+        """Return the samples in the order they were added; their sequence numbers are still to come.
+
+        `backfill` says that they come from history.
+        """
         names = ("tag", "ts", "value", "text", "type", "quality", "status", "unit", "ts_server", "ts_read")
         columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*self._rows, strict=True), strict=True))
-        return samples.table_from_columns(**columns, source=[self._source] * len(self._rows))
+        count = len(self._rows)
+        return samples.table_from_columns(**columns, source=[self._source] * count, backfill=[backfill] * count)
 
 
 def _nothing(tag: Tag) -> Scalar:

@@ -22,6 +22,7 @@ from otmirror.opcua.decode import Batch
 from otmirror.opcua.failover import Failover
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
 from otmirror.opcua.reports import Reports
@@ -72,7 +73,8 @@ class OpcUaReader:
         self._numbers = Numbers(self._clock)
         self._loop = LoopThread(f"opcua {config.source}")
         kept: Memory = memory or NoMemory()
-        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say)
+        self._past = Past(config, self._plan, self._clock, self._loop, self._notices)
+        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say, self._past)
         self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -100,6 +102,8 @@ class OpcUaReader:
                 self._numbers.restart()
             self._reports.begin()
             wait = self._grid.wait(self._clock.monotonic())
+            if (found := self._past.take(wait > 0)) is not None:
+                return self._numbered(found)
             if not self._reports.waiting and (wait > _SOON or self._stop.wait(wait)):
                 return None
             return self._cycle(self._due())
@@ -126,6 +130,7 @@ class OpcUaReader:
     def _leave(self) -> None:
         with self._lock:
             if self._attendance.away and not self._stop.is_set():
+                self._past.miss_all()
                 self._disconnect()
                 self._failover.close()
 
@@ -162,14 +167,16 @@ class OpcUaReader:
         now = self._clock.now_us()
         for position in due:
             if position not in done:
+                self._past.miss(position)
                 batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
         if not len(batch):
             return None
         table = batch.table()
         if not self._config.emit_repeats:
             table = self._emission.new(table)
-        if not table.num_rows:
-            return None
+        return self._numbered(table) if table.num_rows else None
+
+    def _numbered(self, table: pa.Table) -> pa.Table:
         numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
         place = samples.COLUMNS.index("seq")
         return table.set_column(place, samples.SCHEMA.field(place), numbers)
@@ -230,6 +237,7 @@ class OpcUaReader:
             f"{self._source}: connected to {client.endpoint} ({client.build}; profile {client.limits.profile}), "
             f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
+        self._past.begin(client)
 
     def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
         for key, text in warnings:
@@ -260,6 +268,7 @@ class OpcUaReader:
             for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
                 self._note(position, batch.add(self._plan.tags[position], value, ts_read))
                 self._reports.read(position, value[3], self._emission)
+                self._past.see(position, value)
                 done.add(position)
         self._tell_faulty()
         return done
@@ -309,6 +318,7 @@ class OpcUaReader:
 
     def _disconnect(self, for_good: bool = False) -> None:
         client, self._client = self._client, None
+        self._past.end()
         if client is None:
             return
         self._reports.leave()

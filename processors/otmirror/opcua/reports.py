@@ -13,9 +13,10 @@ from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
-from otmirror.opcua.faults import status_name
+from otmirror.opcua.faults import CODES, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
 
@@ -38,9 +39,11 @@ class Reports:
     """
 
     def __init__(
-        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say
+        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say,
+        past: Past,
     ):  # fmt: skip
-        """Take what they share with the reader, and what outlives this process."""
+        """Take what they share with the reader, what outlives this process, and what wants to know of every value."""
+        self._past = past
         self._config, self._plan, self._clock, self._loop, self._say = config, plan, clock, loop, say
         self._memory, self._recalled, self._items = memory, False, ""
         self._inbox = Inbox(config.buffer, lambda: loop.soon(self.subscriptions.resume))
@@ -103,10 +106,14 @@ class Reports:
 
     def take(self, batch: Batch) -> None:
         """Add what was reported, at most some 50,000 readings."""
-        tags, doubts = self._plan.tags, self._doubts
+        tags, doubts, past = self._plan.tags, self._doubts, self._past
         for delivery in self._inbox.take(_MOST):
             for place, reading in zip(delivery.positions, delivery.readings, strict=True):
                 batch.add(tags[place], reading, delivery.ts_read)
+                if reading[2] == CODES.BadDataLost:
+                    past.miss(place)
+                else:
+                    past.see(place, reading)
             for place in doubts.keys() & set(delivery.positions) if doubts else ():
                 del doubts[place]
 

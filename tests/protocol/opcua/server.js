@@ -10,7 +10,7 @@ const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
+      history: null, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
       certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
 );
@@ -20,6 +20,9 @@ const times = []; // when each Read came, milliseconds since 1970, and how many 
 let level = 255;
 let mostNodes = 0;
 let ticker = null;
+const historyReads = [];
+const historyFaults = {};
+const written = {};
 
 // 2026-03-04T05:06:07.123456700Z: Date holds milliseconds, the rest goes into picoseconds.
 const SOURCE = { sourceTimestamp: new Date("2026-03-04T05:06:07.123Z"), sourcePicoseconds: 456700000 };
@@ -98,7 +101,40 @@ function build(server) {
     for (let i = 0; i < options.counters; i++) counter(i);
     const again = (name) => counter(Number(name.replace("Counter", "")));
     const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
-    return { writable, more };
+    const { write: record } = options.history ? historize(space, namespace, plant, options.history) : {};
+    return { writable, more, record };
+}
+
+// Values that change by themselves, each remembered in `written` as [milliseconds, value]. Hist0, Hist1, ... have a
+// history, Plain0, Plain1, ... have none.
+function historize(space, namespace, plant, { nodes = 0, plain = 0, every = 0, kept = 100000 }) {
+    const changing = {};
+    const write = (name, at, value) => {
+        changing[name].setValueFromSource({ dataType: T.Double, value }, StatusCodes.Good, new Date(at));
+        (written[name] = written[name] || []).push([at, value]);
+    };
+    for (let i = 0; i < nodes + plain; i++) {
+        const name = i < nodes ? `Hist${i}` : `Plain${i - nodes}`;
+        changing[name] = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: 100 });
+        write(name, Date.now(), 0);
+        if (i >= nodes) continue;
+        space.installHistoricalDataNode(changing[name], { maxOnlineValues: kept });
+        const read = changing[name].historyRead;
+        changing[name].historyRead = function (...all) {
+            const statusCode = historyFaults[name];
+            if (statusCode) return Promise.resolve(new opcua.HistoryReadResult({ statusCode: opcua.coerceStatusCode(statusCode) }));
+            return read.apply(this, all);
+        };
+    }
+    let count = 0, last = 0;
+    if (every) {
+        setInterval(() => {
+            last = Math.max(last + 1, Date.now());
+            count++;
+            Object.keys(changing).forEach((name, place) => write(name, last, count + place / 1024));
+        }, every);
+    }
+    return { write };
 }
 
 async function main() {
@@ -126,19 +162,29 @@ async function main() {
                 maxNodesPerRead: options.maxNodesPerRead,
                 ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
                 ...options.operationLimits,
+                maxNodesPerHistoryReadData: (options.history || {}).maxNodes || 0,
             },
         },
         buildInfo: options.buildInfo,
         nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
-    const { writable, more } = build(server);
+    const { writable, more, record } = build(server);
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
         if (name === "Read") {
             mostNodes = Math.max(mostNodes, request.nodesToRead.length);
             times.push([Date.now(), request.nodesToRead.length]);
+        }
+        if (name === "HistoryRead") {
+            const details = request.historyReadDetails;
+            historyReads.push({
+                at: Date.now(), release: request.releaseContinuationPoints, start: details.startTime.getTime(),
+                end: details.endTime.getTime(), values: details.numValuesPerNode, modified: details.isReadModified,
+                bounds: details.returnBounds, nodes: request.nodesToRead.map((one) => one.nodeId.value),
+                points: request.nodesToRead.filter((one) => one.continuationPoint && one.continuationPoint.length).length,
+            });
         }
     });
     const health = server.engine.addressSpace.findNode("i=2267");
@@ -166,6 +212,10 @@ async function main() {
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
         trustUser: async ({ file }) => { await userCertificates.trustCertificate(fs.readFileSync(file)); return true; },
         tokens: () => server.endpoints.reduce((sum, one) => sum + one.securityTokenCount, 0),
+        recorded: () => written,
+        record: ({ name, values }) => { values.forEach(([at, value]) => record(name, at, value)); return values.length; },
+        historyReads: () => historyReads,
+        historyFault: ({ name, status }) => { historyFaults[name] = status; return true; },
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {

@@ -52,10 +52,10 @@ ALL = dict.fromkeys(profiles.STATED, 70)
     ("stated", "profile", "nodes", "expected"),
     [
         # (nodes a Read, nodes a Browse, paths, nodes a HistoryRead, items a call)
-        ({}, "unknown", 0, (1000, 100, 100, 50, 50)),
+        ({}, "unknown", 0, (1000, 100, 100, 200, 200)),
         ({}, "S7-1200", 0, (100, 100, 100, 100, 100)),
         (ALL, "S7-1200", 0, (70, 70, 70, 70, 70)),
-        (ALL, "unknown", 0, (70, 70, 70, 50, 50)),
+        (ALL, "unknown", 0, (70, 70, 70, 70, 70)),
         (ALL, "generic-fast", 20, (20, 70, 70, 70, 70)),
         (dict.fromkeys(ALL, 0), "S7-1500", 0, (500, 500, 500, 500, 500)),
         (dict.fromkeys(ALL), "S7-1500", 5000, (500, 500, 500, 500, 500)),
