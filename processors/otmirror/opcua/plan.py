@@ -47,15 +47,15 @@ class ReadPlan:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
 
-    def items(self) -> list[Item]:
-        """Return what to subscribe, of the nodes that are known on this server."""
-        return [self._item(n, node) for n in self.subscribed if (node := self.nodes[n]) is not None]
+    def items(self, least_ms: int = 0) -> list[Item]:
+        """Return what to subscribe, of the nodes that are known on this server, sampled no faster than `least_ms`."""
+        return [self._item(n, node, least_ms) for n in self.subscribed if (node := self.nodes[n]) is not None]
 
-    def _item(self, position: int, node: bytes) -> Item:
+    def _item(self, position: int, node: bytes, least_ms: int) -> Item:
         tag, config = self.tags[position], self._config
         every = self._interval(position)
         sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
-        asked = node, position, -1.0 if sampling is None else float(sampling), config.queue_size
+        asked = node, position, -1.0 if sampling is None else float(max(sampling, least_ms)), config.queue_size
         plain = wire.item(*asked)
         chosen = wire.item(*asked, self._filter(tag)) if config.server_deadband else plain
         return Item(position, every, chosen, plain)

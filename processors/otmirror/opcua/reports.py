@@ -73,7 +73,7 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items()
+        items = self._plan.items(client.limits.min_sampling_ms)
         self._recall(items)
         self._doubts.clear()
         self._loop.run(self.subscriptions.establish(client, items), _SETUP)
