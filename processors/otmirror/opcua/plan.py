@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
+
+from asyncua import ua
 
 from otmirror.opcua import address, wire
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
@@ -26,6 +29,8 @@ class ReadPlan:
         """Places of the tags that the server is to report by itself."""
         self.nodes: list[bytes | None] = [None] * len(config.tags)
         """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
+        self.node_ids: list[ua.NodeId | None] = [None] * len(config.tags)
+        """The same as node ids."""
 
     @property
     def intervals(self) -> list[int]:
@@ -35,6 +40,12 @@ class ReadPlan:
     def due(self, intervals: Iterable[int]) -> list[int]:
         """Return the places, in the tag list, of the tags polled at these intervals."""
         return sorted(position for interval in intervals for position in self._polled[interval])
+
+    def rate(self, at_once: int) -> float:
+        """Return the requests a second that polling takes, each for at most so many tags; subscribed ones left out."""
+        reported = set(self.subscribed)
+        polled = ((interval, len(set(group) - reported)) for interval, group in self._groups.items())
+        return sum(math.ceil(count / at_once) * 1000 / interval for interval, count in polled)
 
     def leave_out(self, live: Collection[int]) -> None:
         """Poll all tags but these, as they come by themselves."""
@@ -71,6 +82,7 @@ class ReadPlan:
         missing: dict[str, list[str]] = {}
         for position, (tag, where) in enumerate(zip(self.tags, self._addresses, strict=True)):
             node = where.node_id(namespaces)
+            self.node_ids[position] = node
             self.nodes[position] = None if node is None else wire.node(address.value_of(node))
             if node is None:
                 missing.setdefault(where.uri or "", []).append(tag.tag)
