@@ -336,6 +336,7 @@ class EmissionFilter:
             self._let_go(batch, tag, now)
         self._put(batch, (batch.table, row), tag, new, now)
         if held is not None and held[0] > new[0]:
+            tag.late = (new, *tag.late)[:_LATE_KEPT]
             self._let_go(batch, tag, now)
         tag.held = tag.row = None
 

@@ -48,7 +48,8 @@ class OpcUaConfig:
     the subscription for `lifetime` seconds without a word from here, and applies deadbands where it can if
     `server_deadband`. Here `buffer` readings may wait for NiFi.
 
-    `arrays` says whether an array is one sample or one an element, `nan_policy` whether a NaN is text or bad.
+    With `metadata` the server is asked for what it says of the tags. `arrays` says whether an array is one sample or
+    one an element, `nan_policy` whether a NaN is text or bad.
 
     Raises:
         MistakesError: with everything that is wrong.
@@ -82,6 +83,7 @@ class OpcUaConfig:
     server_deadband: bool = True
     buffer: int = 200_000
     lifetime: float = 600.0
+    metadata: bool = False
     arrays: str = AS_JSON
     nan_policy: str = AS_TEXT
     profile: str = profiles.AUTO

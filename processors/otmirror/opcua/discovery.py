@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,15 +30,21 @@ _CURRENT_READ = 1
 _UNFIT = re.compile(r"[/+#\x00-\x1f\x7f]")
 
 
+Range = tuple[float, float]
+"""The low and the high end, finite and in this order."""
+
+
 @dataclass(frozen=True)
 class Variable:
-    """A variable that can be read: its path of browse names below the root, address, type and unit where known."""
+    """A variable that can be read: its path of browse names below the root, address, and what else is known of it."""
 
     path: tuple[str, ...]
     address: str
     type: str | None
     unit: str | None
     description: str | None
+    range: Range | None = None
+    """The ends of its EURange."""
 
     def tag(self, prefix: str) -> str:
         """Return the tag's name: the prefix and the path, with what MQTT topics or paths cannot hold as `_`."""
@@ -103,6 +110,12 @@ def _is_wanted(reference: Reference) -> bool:
     return reference.node_class in _CLASSES and reference.kind != _PROPERTY
 
 
+def _range(meta: metadata.Meta) -> Range | None:
+    if meta.low is None or meta.high is None or not 0 < meta.high - meta.low < math.inf:
+        return None
+    return meta.low, meta.high
+
+
 async def _described(
     client: GuardedClient, variables: Sequence[tuple[ua.NodeId, tuple[str, ...]]], types: DataTypes
 ) -> list[Variable]:
@@ -117,7 +130,7 @@ async def _described(
         described = typedefs.value_in(told)
         text = described.Text if isinstance(described, ua.LocalizedText) else None
         kind = "json" if meta.array else meta.type
-        found.append(Variable(path, _address(node, client.namespaces), kind, meta.unit, text or None))
+        found.append(Variable(path, _address(node, client.namespaces), kind, meta.unit, text or None, _range(meta)))
     return found
 
 
@@ -133,11 +146,12 @@ def as_csv(variables: Iterable[Variable], prefix: str) -> str:
     """Return a tag list of variables; names that come twice get `~2`, `~3` ... at their end."""
     text, times = io.StringIO(), dict[str, int]()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("tag", "address", "type", "unit", "description"))
+    rows.writerow(("tag", "address", "type", "unit", "range", "description"))
     for variable in variables:
         tag = variable.tag(prefix)
         times[tag] = times.get(tag, 0) + 1
         name = tag if times[tag] == 1 else f"{tag}~{times[tag]}"
         described = " ".join((variable.description or "").split())
-        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", described))
+        ends = "" if variable.range is None else "{!r}..{!r}".format(*variable.range)
+        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", ends, described))
     return text.getvalue()

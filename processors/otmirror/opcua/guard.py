@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import datetime
 import logging
-import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -287,8 +286,8 @@ class GuardedClient:
     ) -> list[historyread.Page]:
         """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
 
-        A server that needs longer than the request timeout does not end the connection: polls will show whether it
-        is alive. The status of a page is that of its node only.
+        A server whose archive is away, or needs longer than the request timeout, does not end the connection: polls
+        will show whether it is alive. The status of a page is that of its node only.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
@@ -296,15 +295,23 @@ class GuardedClient:
             ConnectionLostError: the connection cannot be used any more.
         """
         asked = historyread.request(nodes, start_us, end_us, values, points, release)
-        return await self._request(self._history(asked), "reading history")
+        pages = await self._request(self._history(asked), "reading history")
+        if isinstance(pages, int):
+            raise ServiceFaultError(pages)
+        return pages
 
-    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page]:
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page] | int:
+        """Return the answer, or a status that says nothing of the session: the archive behind the server is busy."""
         try:
             data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+            released = request.Parameters.ReleaseContinuationPoints
+            return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
         except (TimeoutError, asyncio.TimeoutError):
-            raise UaStatusCodeError(faults.CODES.BadRequestTimeout) from None  # type: ignore[no-untyped-call]
-        released = request.Parameters.ReleaseContinuationPoints
-        return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
+            return int(faults.CODES.BadRequestTimeout)
+        except UaStatusCodeError as error:
+            if error.code in faults.BUSY:
+                return int(error.code)
+            raise
 
     async def browse(
         self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
@@ -447,18 +454,26 @@ class GuardedClient:
         self._pace.rate = self.limits.requests_per_second
 
     async def _keep_alive(self) -> None:
-        """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
-        renewed = time.monotonic()
+        """Keep the session and the channel alive, one not waiting for the other: a read may take long."""
+        await asyncio.gather(self._show_interest(), self._renew_keys())
+
+    async def _show_interest(self) -> None:
+        """Read the server's state three times a session timeout."""
         while self.alive:
-            lifetime = self._live.secure_channel_timeout / 1000
             most = _LEVEL_EVERY if self._watched else self.session_timeout
-            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3, lifetime / 8)))
+            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3)))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
-                if time.monotonic() - renewed > 0.6 * lifetime:
-                    renewal = self._live.open_secure_channel(renew=True)
-                    await self._request(renewal, "renewing the secure channel", False)
-                    self._live.uaclient.revolve_security_token()
-                    renewed = time.monotonic()
                 request = ua.ReadParameters(NodesToRead=list(introduction.STATE))
                 answers = await self._request(self._live.uaclient.read(request), "looking at its state", False)
                 self.service_level = introduction.service_level(answers)
+
+    async def _renew_keys(self) -> None:
+        """Renew the channel's keys before 75 % of their life are over (OPC 10000-4, 5.5.2.1)."""
+        pause = 0.65
+        while self.alive:
+            await asyncio.sleep(max(0.1, pause * self._live.secure_channel_timeout / 1000))
+            pause = 0.05
+            with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
+                await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel", False)
+                self._live.uaclient.revolve_security_token()
+                pause = 0.65

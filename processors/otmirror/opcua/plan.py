@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 from asyncua import ua
@@ -40,6 +41,12 @@ class ReadPlan:
         """Return the places, in the tag list, of the tags polled at these intervals."""
         return sorted(position for interval in intervals for position in self._polled[interval])
 
+    def rate(self, at_once: int) -> float:
+        """Return the requests a second that polling takes, each for at most so many tags; subscribed ones left out."""
+        reported = set(self.subscribed)
+        polled = ((interval, len(set(group) - reported)) for interval, group in self._groups.items())
+        return sum(math.ceil(count / at_once) * 1000 / interval for interval, count in polled)
+
     def leave_out(self, live: Collection[int]) -> None:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
@@ -62,6 +69,9 @@ class ReadPlan:
     def _filter(tag: Tag) -> bytes:
         if tag.deadband:  # the server compares raw values, the tag list speaks of scaled ones
             return wire.deadband_filter(wire.ABSOLUTE, tag.deadband / abs(tag.scale))
+        if tag.deadband_percent and tag.low is not None and tag.high is not None:  # the list's range, not the server's
+            deadband = tag.deadband_percent / 100 * (tag.high - tag.low)
+            return wire.deadband_filter(wire.ABSOLUTE, deadband / abs(tag.scale))
         return wire.deadband_filter(wire.PERCENT, tag.deadband_percent) if tag.deadband_percent else b""
 
     def _interval(self, position: int) -> int:

@@ -117,9 +117,11 @@ def busiest(reads: list[list[int]], seconds: float) -> int:
 
 
 def test_a_rate_that_is_too_low_is_kept_and_told(small: Server, connect: Connect) -> None:
-    reader = connect(small, counters(500), interval_ms=300, max_requests=10)
+    reader = connect(small, counters(500), interval_ms=150, max_requests=10)
     small.do("reads")
-    said, end = "", time.monotonic() + 20
+    assert rows(reader.read())
+    said, end = messages(reader), time.monotonic() + 20
+    assert "polling takes 33.3 requests a second and 10 are allowed" in said  # 5 requests each 0.15 s
     while "polls were skipped" not in said and time.monotonic() < end:
         if reader.read() is None:
             time.sleep(0.005)
