@@ -15,29 +15,15 @@ from otmirror import nifi
 
 def _config(context):
     """Return the reader's settings; raises ConfigError with every mistake."""
-    from pathlib import Path
-
     from otmirror.opcua import config
 
     it = ReadOpcUaTags
-    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
     return config.build(
         tag_list_file=nifi.text(context, it.TAG_LIST_FILE),
         tag_list=nifi.text(context, it.TAG_LIST),
         endpoint=nifi.text(context, it.ENDPOINT_URL) or "",
         source=nifi.text(context, it.SOURCE_NAME) or "",
         interval_ms=round(nifi.period(context, it.POLL_INTERVAL, 1.0) * 1000),
-        policy=nifi.text(context, it.SECURITY_POLICY) or "None",
-        mode=nifi.text(context, it.SECURITY_MODE),
-        username=nifi.text(context, it.USERNAME),
-        password=nifi.secret(context, it.PASSWORD),
-        allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
-        user_certificate=nifi.path(context, it.USER_CERTIFICATE_FILE),
-        user_key=nifi.path(context, it.USER_KEY_FILE),
-        user_key_password=nifi.secret(context, it.USER_KEY_PASSWORD),
-        allow_deprecated=nifi.flag(context, it.ALLOW_DEPRECATED),
-        pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
-        trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
         session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
@@ -49,16 +35,47 @@ def _config(context):
         redundancy=nifi.text(context, it.REDUNDANCY) or "cold",
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
-        mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
-        sampling_ms=None if sampling is None else round(sampling * 1000),
-        queue_size=nifi.whole(context, it.QUEUE_SIZE, 10),
-        server_deadband=nifi.flag(context, it.DEADBAND_IN_SERVER),
-        buffer=nifi.whole(context, it.BUFFER_SIZE, 200_000),
-        lifetime=nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
-        backfill=nifi.flag(context, it.BACKFILL),
-        backfill_limit=nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
-        backfill_rate=nifi.whole(context, it.BACKFILL_RATE, 2),
+        **_security(context),
+        **_reports(context),
     )
+
+
+def _security(context):
+    from pathlib import Path
+
+    it = ReadOpcUaTags
+    return {
+        "policy": nifi.text(context, it.SECURITY_POLICY) or "None",
+        "mode": nifi.text(context, it.SECURITY_MODE),
+        "username": nifi.text(context, it.USERNAME),
+        "password": nifi.secret(context, it.PASSWORD),
+        "allow_plain_password": nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        "user_certificate": nifi.path(context, it.USER_CERTIFICATE_FILE),
+        "user_key": nifi.path(context, it.USER_KEY_FILE),
+        "user_key_password": nifi.secret(context, it.USER_KEY_PASSWORD),
+        "allow_deprecated": nifi.flag(context, it.ALLOW_DEPRECATED),
+        "pki": Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
+        "trust": nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
+    }
+
+
+def _reports(context):
+    it = ReadOpcUaTags
+    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
+    return {
+        "metadata": nifi.flag(context, it.READ_METADATA),
+        "arrays": nifi.text(context, it.ARRAYS) or "json",
+        "nan_policy": nifi.text(context, it.NAN_POLICY) or "text",
+        "mode_of_tags": nifi.text(context, it.ACQUISITION) or "poll",
+        "sampling_ms": None if sampling is None else round(sampling * 1000),
+        "queue_size": nifi.whole(context, it.QUEUE_SIZE, 10),
+        "server_deadband": nifi.flag(context, it.DEADBAND_IN_SERVER),
+        "buffer": nifi.whole(context, it.BUFFER_SIZE, 200_000),
+        "lifetime": nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        "backfill": nifi.flag(context, it.BACKFILL),
+        "backfill_limit": nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
+        "backfill_rate": nifi.whole(context, it.BACKFILL_RATE, 2),
+    }
 
 
 def _reader(context):
@@ -470,6 +487,15 @@ class ReadOpcUaTags(FlowFileSource):
         dependencies=[PropertyDependency(BACKFILL, "true")],
     )
 
+    READ_METADATA = PropertyDescriptor(
+        name="Read Metadata",
+        description="""Whether the server is asked, once at the first connection, what it says of the tags: units and
+            types that the tag list leaves open, names of states, structures' fields, and whether this account could
+            write them. It takes some requests of Read and Browse for every 100 tags.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
     ACQUISITION = PropertyDescriptor(
         name="Acquisition",
         description="""How tags are read that have no mode of their own in the tag list. 'poll': they are read at each
@@ -525,6 +551,26 @@ class ReadOpcUaTags(FlowFileSource):
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
 
+    ARRAYS = PropertyDescriptor(
+        name="Arrays",
+        description="""What becomes of an array: 'json' makes it one sample whose text is JSON, a matrix lists of lists.
+            'elements' makes each element a sample of its own with its own type, under the tag's name with its index,
+            such as acme/x[0], of a matrix acme/x[0][1]; an array without elements is one sample, the JSON text [].
+            A tag whose type in the tag list is json stays one sample.""",
+        required=True,
+        default_value="json",
+        allowable_values=["json", "elements"],
+    )
+    NAN_POLICY = PropertyDescriptor(
+        name="NaN Policy",
+        description="""What becomes of a good value that is no number: 'text' keeps its quality, with NaN, Infinity or
+            -Infinity in text. 'bad' makes NaN a bad sample with BadSensorFailure, as over Modbus, and an infinity one
+            with BadOutOfRange.""",
+        required=True,
+        default_value="text",
+        allowable_values=["text", "bad"],
+    )
+
     def __init__(self, **kwargs):
         super().__init__()
         self._holder = nifi.source_holder(_reader)
@@ -558,6 +604,9 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_REQUESTS,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.ARRAYS,
+            self.NAN_POLICY,
+            self.READ_METADATA,
             self.ACQUISITION,
             self.SAMPLING_INTERVAL,
             self.QUEUE_SIZE,

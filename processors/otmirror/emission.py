@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from otmirror.samples import SCHEMA
 from otmirror.status import STATUS
-from otmirror.taglist import Tag
+from otmirror.taglist import Tag, array_tag
 
 _UNREACHED = frozenset(
     STATUS[name] for name in ("BadNoCommunication", "BadTimeout", "BadServerNotConnected", "BadDataLost")
@@ -203,7 +203,7 @@ class EmissionFilter:
         for row, (name, now, new) in enumerate(zip(names, read, zip(*sample, strict=True), strict=True)):
             tag = tags.get(name)
             if tag is None:
-                tag = tags[name] = _Tag(self._refresh_us)
+                tag = tags[name] = self._undeclared(name)
             newest = tag.newest
             if now is None:
                 now = new[0]
@@ -240,6 +240,16 @@ class EmissionFilter:
             known = set(found)
             found += [name for name, tag in self._hurried if tag.is_early(now_us) and name not in known]
         return found
+
+    def _undeclared(self, name: str) -> _Tag:
+        """Return the rules of a tag that is not in the tag list: those of its array for an element of one."""
+        array = self._tags.get(array_tag(name))
+        if array is None:
+            return _Tag(self._refresh_us)
+        made = _Tag(array.limit, array.deadband, array.least)
+        if made.least:
+            self._hurried.append((name, made))
+        return made
 
     def _declare(self, tag: Tag) -> None:
         limit = self._refresh_us if tag.exc_max_ms is None else 1000 * tag.exc_max_ms or math.inf
@@ -326,6 +336,7 @@ class EmissionFilter:
             self._let_go(batch, tag, now)
         self._put(batch, (batch.table, row), tag, new, now)
         if held is not None and held[0] > new[0]:
+            tag.late = (new, *tag.late)[:_LATE_KEPT]
             self._let_go(batch, tag, now)
         tag.held = tag.row = None
 

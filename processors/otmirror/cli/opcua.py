@@ -25,6 +25,7 @@ from otmirror.opcua.faults import status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.plan import ReadPlan
 from otmirror.opcua.readings import Reading
+from otmirror.opcua.study import forms_of, study
 from otmirror.status import STATUS
 from otmirror.taglist import Tag
 
@@ -195,6 +196,7 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
     try:
         await _connect(client)
         plan.resolve(client.namespaces)
+        studied = await study(client, config.tags, plan.node_ids, forms_of(config))
         asked = [(n, node) for n, node in enumerate(plan.nodes) if node is not None]
 
         def deliver(start: int, values: Sequence[Reading]) -> None:
@@ -204,8 +206,8 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
         await ChunkReader(client.read_values, limit).read([node for _, node in asked], deliver)
     finally:
         await client.close()
-    batch, now = Batch(config.source), time.time_ns() // 1000
-    for n, tag in enumerate(config.tags):
+    batch, now = Batch(config.source, studied.forms), time.time_ns() // 1000
+    for n, tag in enumerate(studied.tags):
         if n in found:
             batch.add(tag, found[n], now)
         else:
@@ -217,7 +219,8 @@ def problem(tag: Tag, row: dict[str, Any], now: float) -> str | None:
     """Return what is wrong with a tag's sample (`now` in seconds since 1970), or None."""
     if row["quality"] != "good":
         return f"{row['quality']}: {status_name(row['status'])}"
-    if tag.type is not None and row["type"] != tag.type and (tag.scale, tag.offset) == (1.0, 0.0):
+    named_integer = row["type"] == "enum" and (tag.type or "").startswith(("int", "uint"))
+    if tag.type is not None and row["type"] != tag.type and not named_integer and (tag.scale, tag.offset) == (1.0, 0.0):
         return f"is of type {row['type']}, the list says {tag.type}"
     if row["value"] is None and row["text"] is None:
         return "good, but without a value"
@@ -229,7 +232,7 @@ def problem(tag: Tag, row: dict[str, Any], now: float) -> str | None:
 def _table(told: list[dict[str, Any]], addresses: dict[str, str], now: float) -> None:
     table = Table("tag", "address", "value", "unit", "age, s", "problem")
     for row in told:
-        value = row["text"] if row["value"] is None else f"{row['value']:g}"
+        value = " ".join(one for one in ("" if row["value"] is None else f"{row['value']:g}", row["text"]) if one)
         age = "" if row["ts_source"] is None else f"{now - row['ts_source'] / 1e6:.1f}"
-        table.add_row(row["tag"], addresses[row["tag"]], value or "", row["unit"] or "", age, row["problem"] or "")
+        table.add_row(row["tag"], addresses[row["tag"]], value, row["unit"] or "", age, row["problem"] or "")
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -32,26 +32,31 @@ Columns = list[pa.Array]
 class TagBlock:
     """Tags that are read together, in order, and what of their samples is always the same."""
 
-    def __init__(self, tags: Sequence[Tag], special: Container[str] = ()):
-        """Take the tags, and the names of those whose values are more than a number."""
+    def __init__(self, tags: Sequence[Tag]):
+        """Take the tags."""
         self.tags = tags
         self.names = pa.array([tag.tag for tag in tags], pa.string())
         self.units = pa.array([tag.unit for tag in tags], pa.string())
-        self._special = [place for place, tag in enumerate(tags) if tag.tag in special]
+        self._special: tuple[Container[str], list[int]] = ((), [])
         self._scale = np.array([tag.scale for tag in tags])
         self._offset = np.array([tag.offset for tag in tags])
         self._scaled = (self._scale != 1.0) | (self._offset != 0.0)
         self._plain = not self._scaled.any()
 
-    def taken(self, readings: Readings, ts_read: int) -> Taken:
-        """Apply scales and offsets to what was read of the tags."""
+    def taken(self, readings: Readings, ts_read: int, special: Container[str] = ()) -> Taken:
+        """Apply scales and offsets to what was read of the tags.
+
+        `special` has the names of those whose values are more than a number.
+        """
+        if special is not self._special[0]:
+            self._special = special, [place for place, tag in enumerate(self.tags) if tag.tag in special]
         values, kinds = readings.values, readings.kinds
         if not self._plain:
             scaled = self._scaled & (kinds != BOOLEAN)
             with np.errstate(all="ignore"):
                 values = np.where(scaled, values * self._scale + self._offset, values)
             kinds = np.where(scaled, _DOUBLE, kinds).astype(np.uint8)
-        odd = {*readings.others, *self._special}
+        odd = {*readings.others, *self._special[1]}
         if readings.statuses is not None:
             odd.update(np.flatnonzero(readings.statuses).tolist())
         finite = np.isfinite(values)

@@ -22,6 +22,10 @@ ACQUISITION = (POLL, SUBSCRIBE)
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
 _LONGEST_BACKFILL, _FASTEST_BACKFILL = 366 * 86400.0, 100
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
+AS_JSON, AS_ELEMENTS = "json", "elements"
+ARRAYS = (AS_JSON, AS_ELEMENTS)
+AS_TEXT, AS_BAD = "text", "bad"
+NAN_POLICIES = (AS_TEXT, AS_BAD)
 COLD, WARM = "cold", "warm"
 REDUNDANCY = (COLD, WARM)
 FASTEST = 10_000
@@ -43,6 +47,9 @@ class OpcUaConfig:
     every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
     the subscription for `lifetime` seconds without a word from here, and applies deadbands where it can if
     `server_deadband`. Here `buffer` readings may wait for NiFi.
+
+    With `metadata` the server is asked for what it says of the tags. `arrays` says whether an array is one sample or
+    one an element, `nan_policy` whether a NaN is text or bad.
 
     Raises:
         MistakesError: with everything that is wrong.
@@ -76,6 +83,9 @@ class OpcUaConfig:
     server_deadband: bool = True
     buffer: int = 200_000
     lifetime: float = 600.0
+    metadata: bool = False
+    arrays: str = AS_JSON
+    nan_policy: str = AS_TEXT
     profile: str = profiles.AUTO
     max_requests: int = 0
     backups: tuple[str, ...] = ()
@@ -198,6 +208,10 @@ class OpcUaConfig:
                 problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
         if self.mode_of_tags not in ACQUISITION:
             problems.append(f"Acquisition: {self.mode_of_tags!r} is none of {', '.join(ACQUISITION)}")
+        if self.arrays not in ARRAYS:
+            problems.append(f"Arrays: {self.arrays!r} is none of {', '.join(ARRAYS)}")
+        if self.nan_policy not in NAN_POLICIES:
+            problems.append(f"NaN Policy: {self.nan_policy!r} is none of {', '.join(NAN_POLICIES)}")
         if not 1 <= self.queue_size <= 10_000:
             problems.append(f"Queue Size: {self.queue_size} is not between 1 and 10000 values")
         if self.buffer < 1000:

@@ -63,6 +63,19 @@ SESSION_GONE = frozenset(
 )
 """No request passes any more on this session: it takes a new one."""
 
+BUSY = frozenset(
+    (
+        CODES.BadRequestTimeout,
+        CODES.BadTimeout,
+        CODES.BadCommunicationError,
+        CODES.BadServerNotConnected,
+        CODES.BadOutOfMemory,
+        CODES.BadResourceUnavailable,
+        CODES.BadTcpServerTooBusy,
+    )
+)
+"""A request for history may pass later."""
+
 _WRONG_USER = frozenset((CODES.BadUserAccessDenied, CODES.BadIdentityTokenRejected, CODES.BadIdentityTokenInvalid))
 _OUR_CERTIFICATE = frozenset(
     (

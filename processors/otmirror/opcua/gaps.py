@@ -126,18 +126,22 @@ class Gaps:
         return {gap.position for gap in gone}, shorter
 
     def group(self, most: int, usable: Callable[[int], object]) -> list[Gap]:
-        """Return the oldest gap that may be asked for, and others that fit into one request with it; one a tag."""
+        """Return the oldest gap that may be asked for, and others that fit into one request with it; one a tag.
+
+        What was asked for in vain comes back in ever smaller company, so that the tag at fault stands alone in the end.
+        """
         now = self._monotonic()
         ready = sorted((g for g in self.every() if g.not_before <= now and usable(g.position)), key=lambda g: g.start)
         if not ready:
             return []
         first = ready[0]
+        most = max(1, most // 10**first.attempts)
         near = max(_NEAR_US, (first.end - first.start) // 4)
         found: dict[int, Gap] = {}
         for gap in ready:
             if len(found) == most or gap.start - first.start > near:
                 break
-            if abs(gap.end - first.end) <= near:
+            if abs(gap.end - first.end) <= near and gap.attempts == first.attempts:
                 found.setdefault(gap.position, gap)
         return list(found.values())
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import datetime
 import logging
-import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,13 +26,14 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, security, wire
+from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, references, security, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
 from otmirror.opcua.identity import Identity
 from otmirror.opcua.pace import Pace
+from otmirror.opcua.references import Reference
 from otmirror.opcua.shapes import Shapes
 from otmirror.opcua.usercert import UserCertificate
 
@@ -61,7 +61,6 @@ Those of subscriptions make the server report changes of values; what they creat
 """
 
 _GOODBYE = 2.0
-_ALL_FIELDS = 63
 _LEVEL_EVERY = 2.0
 """Seconds between two looks at the service level where there is another server to go to."""
 
@@ -289,8 +288,8 @@ class GuardedClient:
     ) -> list[historyread.Page]:
         """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
 
-        A server that needs longer than the request timeout does not end the connection: polls will show whether it
-        is alive. The status of a page is that of its node only.
+        A server whose archive is away, or needs longer than the request timeout, does not end the connection: polls
+        will show whether it is alive. The status of a page is that of its node only.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
@@ -298,59 +297,45 @@ class GuardedClient:
             ConnectionLostError: the connection cannot be used any more.
         """
         asked = historyread.request(nodes, start_us, end_us, values, points, release)
-        return await self._request(self._history(asked), "reading history")
+        pages = await self._request(self._history(asked), "reading history")
+        if isinstance(pages, int):
+            raise ServiceFaultError(pages)
+        return pages
 
-    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page]:
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page] | int:
+        """Return the answer, or a status that says nothing of the session: the archive behind the server is busy."""
         try:
             data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+            released = request.Parameters.ReleaseContinuationPoints
+            return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
         except (TimeoutError, asyncio.TimeoutError):
-            raise UaStatusCodeError(faults.CODES.BadRequestTimeout) from None  # type: ignore[no-untyped-call]
-        released = request.Parameters.ReleaseContinuationPoints
-        return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
+            return int(faults.CODES.BadRequestTimeout)
+        except UaStatusCodeError as error:
+            if error.code in faults.BUSY:
+                return int(error.code)
+            raise
 
-    async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
-        """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
+    async def browse(
+        self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
+    ) -> list[list[Reference]]:
+        """Return each node's references of a kind and its sub-types, forward or `inverse`.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        way = ua.BrowseDirection.Inverse if inverse_subtype else ua.BrowseDirection.Forward
-        kind = ObjectIds.HasSubtype if inverse_subtype else ObjectIds.HierarchicalReferences
-        wanted = [
-            ua.BrowseDescription(node, way, node_id(kind), True, ua.UInt32(0), ua.UInt32(_ALL_FIELDS)) for node in nodes
-        ]
-        service = self._live.uaclient
-        results = await self._request(service.browse(ua.BrowseParameters(NodesToBrowse=wanted)), "browsing")
-        found = [list(result.References or ()) for result in results]
-        more = [(n, result.ContinuationPoint) for n, result in enumerate(results) if result.ContinuationPoint]
+        body = wire.browse_body(nodes, node_id(kind), inverse)
+        results = references.decode(await self.exchange(wire.BROWSE, body, "browsing"), len(nodes))
+        found = [result.references for result in results]
+        more = [(n, result.point) for n, result in enumerate(results) if result.point]
         while more:
-            asked = ua.BrowseNextParameters(False, [point for _, point in more])
-            results = await self._request(service.browse_next(asked), "browsing")
+            body = wire.browse_next_body([point for _, point in more])
+            results = references.decode(await self.exchange(wire.BROWSE_NEXT, body, "browsing"), len(more))
             for (n, _), result in zip(more, results, strict=True):
-                found[n] += result.References or ()
-            more = [
-                (n, result.ContinuationPoint)
-                for (n, _), result in zip(more, results, strict=True)
-                if result.ContinuationPoint
-            ]
+                found[n] += result.references
+            more = [(n, result.point) for (n, _), result in zip(more, results, strict=True) if result.point]
         return found
-
-    async def property_of(self, nodes: Sequence[ua.NodeId], name: str) -> list[ua.NodeId | None]:
-        """Return the node of each node's property of that name in namespace 0, None where it has none.
-
-        Raises:
-            ServiceFaultError: the server refused the request as a whole.
-            UndecodableError: its answer cannot be decoded.
-            ConnectionLostError: the connection cannot be used any more.
-        """
-        step = ua.RelativePathElement(node_id(ObjectIds.HasProperty), TargetName=ua.QualifiedName(name))
-        step.IsInverse = False  # type: ignore[assignment]
-        paths = [ua.BrowsePath(node, ua.RelativePath([step])) for node in nodes]
-        work = self._live.uaclient.translate_browsepaths_to_nodeids(paths)
-        results = await self._request(work, "looking up properties")
-        return [result.Targets[0].TargetId if result.Targets else None for result in results]
 
     async def close(self, keep_subscriptions: bool = False) -> None:
         """Close session, channel and socket within a bounded time, whatever state they are in. Never raises.
@@ -471,18 +456,26 @@ class GuardedClient:
         self._pace.rate = self.limits.requests_per_second
 
     async def _keep_alive(self) -> None:
-        """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
-        renewed = time.monotonic()
+        """Keep the session and the channel alive, one not waiting for the other: a read may take long."""
+        await asyncio.gather(self._show_interest(), self._renew_keys())
+
+    async def _show_interest(self) -> None:
+        """Read the server's state three times a session timeout."""
         while self.alive:
-            lifetime = self._live.secure_channel_timeout / 1000
             most = _LEVEL_EVERY if self._watched else self.session_timeout
-            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3, lifetime / 8)))
+            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3)))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
-                if time.monotonic() - renewed > 0.6 * lifetime:
-                    renewal = self._live.open_secure_channel(renew=True)
-                    await self._request(renewal, "renewing the secure channel", False)
-                    self._live.uaclient.revolve_security_token()
-                    renewed = time.monotonic()
                 request = ua.ReadParameters(NodesToRead=list(introduction.STATE))
                 answers = await self._request(self._live.uaclient.read(request), "looking at its state", False)
                 self.service_level = introduction.service_level(answers)
+
+    async def _renew_keys(self) -> None:
+        """Renew the channel's keys before 75 % of their life are over (OPC 10000-4, 5.5.2.1)."""
+        pause = 0.65
+        while self.alive:
+            await asyncio.sleep(max(0.1, pause * self._live.secure_channel_timeout / 1000))
+            pause = 0.05
+            with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
+                await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel", False)
+                self._live.uaclient.revolve_security_token()
+                pause = 0.65

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from otmirror.clock import Clock
 from otmirror.notices import Notices
+from otmirror.opcua.backfillreport import BackfillReport
 from otmirror.opcua.chunks import ChunkReader, first_limit
 from otmirror.opcua.faults import (
     ANSWER_TOO_LARGE,
+    BUSY,
     CODES,
     REQUEST_TOO_LARGE,
-    SESSION_GONE,
     ConnectionLostError,
     ServiceFaultError,
     UndecodableError,
-    status_name,
 )
 from otmirror.opcua.gaps import Gap, Gaps
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.historyread import Page, access_level
 from otmirror.opcua.outbox import Row
-from otmirror.opcua.plan import some
 from otmirror.opcua.readings import Reading
 
 MOST_VALUES = 5000
@@ -49,7 +47,6 @@ _IDLE = 20
 _GOODBYE = 2.0
 _LATER = 10.0
 """Seconds until the next attempt, times the attempts so far."""
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _HISTORY_READ = 4
 """The bit of the AccessLevel that says that a node's history can be read (OPC 10000-3, 8.57)."""
 
@@ -79,28 +76,13 @@ class _Sizes:
     """How much to ask for at once: less of what the server is slow with or calls too large."""
 
     nodes: int
-    values: int = FIRST_VALUES
+    values: int
 
     def took(self, seconds: float) -> None:
         if seconds < _QUICK:
             self.values = min(MOST_VALUES, 2 * self.values)
         elif seconds > _SLOW:
             self.values = max(_LEAST_VALUES, self.values // 2)
-
-
-@dataclass
-class _Told:
-    """What was backfilled since it was last told of."""
-
-    samples: int = 0
-    tags: set[int] = field(default_factory=set)
-    first: int = 0
-    last: int = 0
-
-    def add(self, position: int, ts: int) -> None:
-        self.first, self.last = (min(self.first, ts), max(self.last, ts)) if self.samples else (ts, ts)
-        self.samples += 1
-        self.tags.add(position)
 
 
 class Backfill:
@@ -137,15 +119,13 @@ class Backfill:
             max_nodes: Max Nodes Per Read, 0 leaves it to the server.
             sleep: Waits for seconds.
         """
-        self._source, self._names, self._nodes, self.gaps = source, names, nodes, gaps
-        self._notices, self._clock, self._sleep = notices, clock, sleep
+        self._nodes, self.gaps, self._clock, self._sleep = nodes, gaps, clock, sleep
         self._limit, self._pause, self._max_nodes = limit, 1.0 / rate, max_nodes
-        self._sizes = _Sizes(MOST_NODES)
+        self._sizes = _Sizes(0, FIRST_VALUES)
         self._next_request = float("-inf")
         self._checked: set[int] = set()
-        self._told_without: set[int] = set()
-        self._told = _Told()
-        self._broken = self._overflown = 0
+        self._report = BackfillReport(source, names, notices, clock)
+        self._broken = 0
         self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self.samples = 0
         """Samples handed over so far."""
@@ -166,9 +146,9 @@ class Backfill:
         Batches have at most `MOST_VALUES` rows, in ascending order of time within a tag.
         """
         wake = asyncio.Event()
-        self._wake = asyncio.get_running_loop(), wake
+        self._wake = mine = asyncio.get_running_loop(), wake
         self._checked.clear()
-        self._sizes = _Sizes(0)
+        self._sizes = _Sizes(0, FIRST_VALUES)
         try:
             while True:
                 wake.clear()
@@ -176,16 +156,17 @@ class Backfill:
                 if group:
                     await self._fetch(client, group, deliver)
                 else:
-                    self._tell()
+                    self._report.tell(self._limit, _ATTEMPTS)
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(wake.wait(), self.gaps.wait())
-        except (ConnectionLostError, ServiceFaultError):
+        except (ConnectionLostError, ServiceFaultError, UndecodableError):
             self._count_break()
         except Exception as error:  # polls go on
-            self._say("error", "stopped", f"reading history ended: {type(error).__name__}: {error}")
+            self._report.say("error", "stopped", f"reading history ended: {type(error).__name__}: {error}")
         finally:
-            self._wake = None
-            self._tell()
+            if self._wake is mine:  # else the next connection is here already
+                self._wake = None
+            self._report.tell(self._limit, _ATTEMPTS)
 
     def _poke(self) -> None:
         if self._wake is not None:
@@ -200,12 +181,14 @@ class Backfill:
         self._next_request = max(now, self._next_request) + self._pause
 
     async def _next(self, client: GuardedClient) -> list[Gap]:
-        self._shorten()
+        gone, shorter = self.gaps.shorten(self._limit)
+        self._report.aged(gone | shorter)
+        self._report.overflown(self.gaps.overflown)
         unknown = {gap.position for gap in self.gaps.every()} - self._checked
         unknown = {position for position in unknown if self._nodes(position) is not None}
         if unknown:
             await self._check(client, sorted(unknown))
-        return self.gaps.group(self._sizes.nodes or MOST_NODES, self._nodes)
+        return self.gaps.group(self._sizes.nodes or MOST_NODES, lambda p: p in self._checked and self._nodes(p))
 
     async def _check(self, client: GuardedClient, positions: list[int]) -> None:
         """Leave the tags whose AccessLevel says that they have no history, and learn the server's limit."""
@@ -246,7 +229,7 @@ class Backfill:
                 spare += [(gap, point) for gap, point in asked if gap not in going_on]
                 asked = [(gap, point) for gap, point in asked if gap in going_on]
         except (ServiceFaultError, UndecodableError) as fault:
-            if isinstance(fault, ServiceFaultError) and fault.code in SESSION_GONE:
+            if not client.alive:
                 raise
             halves = self._refused([gap for gap, _ in asked], fault)
         else:
@@ -283,7 +266,7 @@ class Backfill:
             self.samples += len(part)
             for gap, ts, _ in part:
                 gap.start, gap.attempts = ts, 0
-                self._told.add(gap.position, ts)
+                self._report.delivered(gap.position, ts)
         return {gap for gap, _, _ in rows}
 
     def _goes_on(self, gap: Gap, page: Page, values: int, moved: bool) -> bool:
@@ -318,7 +301,7 @@ class Backfill:
             self._sizes.nodes = len(group) // 2
         elif code in ANSWER_TOO_LARGE and self._sizes.values > _LEAST_VALUES:
             self._sizes.took(float("inf"))
-        elif code == CODES.BadRequestTimeout:
+        elif code in BUSY:
             self._sizes.took(float("inf"))
             for gap in group:
                 self._put_off(gap, code)
@@ -342,33 +325,12 @@ class Backfill:
         gap.not_before = self._clock.monotonic() + _LATER * gap.attempts
         if gap.attempts >= _ATTEMPTS:
             self.gaps.remove([gap])
-            span = f"{self._moment(gap.start)} to {self._moment(gap.end)}"
-            self._say(
-                "warn", "failed", f"the history of {self._names[gap.position]} cannot be read ({status_name(status)}, "
-                f"{_ATTEMPTS} attempts): what it did from {span} UTC is missing"
-            )  # fmt: skip
+            self._report.unread(gap.position, gap.start, gap.end, status)
 
     def _leave(self, positions: set[int]) -> None:
-        """Forget the gaps of tags without history, and name these tags once."""
+        """Forget the gaps of tags without history."""
         self.gaps.remove_tags(positions)
-        if positions - self._told_without:
-            self._told_without |= positions
-            named = [self._names[position] for position in sorted(self._told_without)]
-            self._say(
-                "info", "without", f"the server has no history of {len(named)} of {len(self._names)} tags, or not for "
-                f"this user, so what they did during an outage is not read later: {some(named)}"
-            )  # fmt: skip
-
-    def _shorten(self) -> None:
-        gone, shorter = self.gaps.shorten(self._limit)
-        overflown, self._overflown = self.gaps.overflown - self._overflown, self.gaps.overflown
-        if gone or shorter:
-            self._say(
-                "warn", "limit", f"what {len(gone | shorter)} tags did more than {self._limit:g} s before the end of "
-                "an outage is not read from history: Backfill Limit"
-            )  # fmt: skip
-        if overflown:
-            self._say("warn", "overflown", f"{overflown} outages of tags were too many to be read from history")
+        self._report.without(positions)
 
     def _count_break(self) -> None:
         """A request for history that breaks the connection each time must not keep the tags from being read."""
@@ -377,27 +339,11 @@ class Backfill:
         if self._broken >= _BREAKS and left:
             self._broken = 0
             self.gaps.remove_tags(left)
-            self._say(
+            self._report.say(
                 "warn", "broken", f"the connection was lost {_BREAKS} times in a row while history was read: what "
                 f"{len(left)} tags did during outages is not read any more; lower Backfill Requests Per Second, or set "
                 "Backfill to false"
             )  # fmt: skip
-
-    def _tell(self) -> None:
-        told, self._told = self._told, _Told()
-        if told.samples:
-            self._say(
-                "info", "backfill", f"backfilled {told.samples} samples of {len(told.tags)} tags from "
-                f"{self._moment(told.first)} to {self._moment(told.last)} UTC"
-            )  # fmt: skip
-
-    def _say(self, level: str, key: str, text: str) -> None:
-        self._notices.say(level, f"backfill {key}", f"{self._source}: {text}")
-
-    def _moment(self, us: int) -> str:
-        """Write a time of day, with the date unless it is today's."""
-        at, now = (_EPOCH + datetime.timedelta(microseconds=moment) for moment in (us, self._clock.now_us()))
-        return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _span(group: Sequence[Gap]) -> tuple[int, int]:

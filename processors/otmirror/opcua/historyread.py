@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from asyncua import ua
-from asyncua.common.utils import Buffer
+from asyncua.common.utils import Buffer, NotEnoughData
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
@@ -91,7 +91,7 @@ def answer(data: Buffer, nodes: int) -> list[Page]:
     body: bytes = rest.read(len(rest))
     try:
         return _pages(body, nodes)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, NotEnoughData):
         raise UndecodableError("the answer is cut short") from None
 
 

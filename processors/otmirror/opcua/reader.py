@@ -22,6 +22,7 @@ from otmirror.opcua.decode import Batch
 from otmirror.opcua.failover import Failover
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.knowledge import Knowledge
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
@@ -73,6 +74,7 @@ class OpcUaReader:
         self._numbers = Numbers(self._clock)
         self._loop = LoopThread(f"opcua {config.source}")
         kept: Memory = memory or NoMemory()
+        self._knowledge = Knowledge(config, self._plan, self._loop, self._emission, self._say)
         self._past = Past(config, self._plan, self._clock, self._loop, self._notices)
         self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say, self._past)
         self._live: frozenset[int] = frozenset()
@@ -114,8 +116,8 @@ class OpcUaReader:
         self._attendance.close()
         with self._lock:
             self._disconnect(for_good=True)
-            self._reports.close()
             self._failover.close()
+            self._reports.close()
             self._loop.close()
 
     @property
@@ -155,8 +157,8 @@ class OpcUaReader:
 
     def _cycle(self, slots: Sequence[int]) -> pa.Table | None:
         """Make a batch of what was reported and of the tags of these poll intervals."""
-        batch = Batch(self._source)
         connected = bool(slots) and self._connected()
+        batch = Batch(self._source, self._knowledge.forms)
         self._reports.take(batch)
         if self._live is not self._reports.live:
             self._live = self._reports.live
@@ -188,7 +190,7 @@ class OpcUaReader:
             client = self._failover.better(self._client)
             if client is None:
                 return True
-            self._disconnect()
+            self._disconnect(for_good=True)
         else:
             if self._client is not None:
                 self._drop(self._client.lost)
@@ -238,10 +240,22 @@ class OpcUaReader:
             f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
         self._past.begin(client)
+        self._knowledge.learn(client)
+        self._compare_rates(client.limits.requests_per_second, self._plan.rate(self._chunks.limit))
 
     def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
         for key, text in warnings:
-            self._notices.say("warn", key, f"{self._source}: {text}")
+            self._say("warn", key, text)
+
+    def _compare_rates(self, allowed: float, needed: float) -> None:
+        if not allowed or needed <= allowed:
+            self._notices.clear("rate")
+            return
+        text = (
+            f"polling takes {needed:.3g} requests a second and {allowed:g} are allowed: lengthen the interval, or, if "
+            "the server can take that, raise Max Requests Per Second or Max Nodes Per Read"
+        )
+        self._say("warn", "rate", text)
 
     def _read_due(self, batch: Batch, due: Sequence[int]) -> set[int]:
         """Add a sample of each due tag that the server answered for, and return the places of these tags."""
@@ -271,6 +285,8 @@ class OpcUaReader:
                 self._past.see(position, value)
                 done.add(position)
         self._tell_faulty()
+        if self._client is not None and self._client.alive:
+            self._knowledge.learn_more(self._client)
         return done
 
     def _exchange(self, chunks: ChunkReader, nodes: Sequence[bytes], deliver: Deliver) -> None:

@@ -19,6 +19,7 @@ from otmirror.opcua.inbox import Inbox
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
+from otmirror.taglist import array_tag
 
 _MOST = 50_000
 """Readings in a batch, or a few more."""
@@ -76,7 +77,7 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items(client.limits.deadband_filter)
+        items = self._plan.items(client.limits.deadband_filter, client.limits.min_sampling_ms)
         self._recall(items)
         most = client.limits.items
         if most and len(items) > most:
@@ -127,9 +128,14 @@ class Reports:
         if now >= self._look_at and not self._config.emit_repeats:
             self._look_at = now + _LOOK
             self._give_up_on_deaf(now)
-            quiet = (self._places.get(tag, -1) for tag in emission.quiet(self._clock.now_us()))
+            quiet = (self._place(tag) for tag in emission.quiet(self._clock.now_us()))
             wanted.update(place for place in quiet if place in subscriptions.live)
         return sorted(wanted)
+
+    def _place(self, tag: str) -> int:
+        """Return the place of a tag, or of the array it is an element of; -1 of one that is not in the list."""
+        place = self._places.get(tag)
+        return self._places.get(array_tag(tag), -1) if place is None else place
 
     def read(self, place: int, ts: int | None, emission: EmissionFilter) -> None:
         """Note that a reported tag was read, with this source timestamp: a newer value ought to be reported soon."""

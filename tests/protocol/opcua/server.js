@@ -2,14 +2,17 @@
 // one JSON object a line on standard input and are answered with one line each on standard output.
 "use strict";
 const fs = require("fs");
+const path = require("path");
 const readline = require("readline");
 const trouble = require("./trouble.js");
 if (process.argv[2] && JSON.parse(process.argv[2]).skew) trouble.shiftClock(JSON.parse(process.argv[2]).skew);
 const opcua = require("node-opcua");
+const { addData } = require("./data.js");
 const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua;
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
+      data: false, analogs: 0,
       history: null, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
       certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
@@ -22,6 +25,7 @@ let mostNodes = 0;
 let ticker = null;
 const historyReads = [];
 const historyFaults = {};
+const historyDelays = {};
 const written = {};
 
 // 2026-03-04T05:06:07.123456700Z: Date holds milliseconds, the rest goes into picoseconds.
@@ -59,6 +63,8 @@ function add(namespace, parent, name, dataType, read, dimensions, extra) {
     });
 }
 
+let changeArray = () => {};
+
 function build(server) {
     const space = server.engine.addressSpace;
     const spaces = options.namespaces.map((uri) => space.registerNamespace(uri));
@@ -91,6 +97,7 @@ function build(server) {
     namespace.addVariable({ componentOf: plant, browseName: "ByNumber", nodeId: "i=7001", dataType: T.Int32, value: { dataType: T.Int32, value: 7 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByBytes", nodeId: "b=AQID", dataType: T.Int32, value: { dataType: T.Int32, value: 8 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByGuid", nodeId: "g=6B29FC40-CA47-1067-B31D-00DD010662DA", dataType: T.Int32, value: { dataType: T.Int32, value: 9 } });
+    if (options.data) changeArray = addData(space, namespace, plant, add, options.analogs);
     const counter = (i) => {
         let reads = 0;
         add(namespace, plant, `Counter${i}`, T.Double, () => new DataValue({
@@ -100,40 +107,50 @@ function build(server) {
     };
     for (let i = 0; i < options.counters; i++) counter(i);
     const again = (name) => counter(Number(name.replace("Counter", "")));
-    const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
+    const analog = namespace.addAnalogDataItem({
+        componentOf: plant, browseName: "Analog", nodeId: "s=Analog", dataType: T.Double,
+        engineeringUnitsRange: { low: -100, high: 300 }, engineeringUnits: opcua.standardUnits.degree_celsius,
+    });
+    const measure = ({ value }) => { analog.setValueFromSource({ dataType: T.Double, value }); return value; };
+    measure({ value: 10 });
+    const more = { measure, ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
     const { write: record } = options.history ? historize(space, namespace, plant, options.history) : {};
     return { writable, more, record };
 }
 
-// Values that change by themselves, each remembered in `written` as [milliseconds, value]. Hist0, Hist1, ... have a
-// history, Plain0, Plain1, ... have none.
-function historize(space, namespace, plant, { nodes = 0, plain = 0, every = 0, kept = 100000 }) {
+// Values of which each is remembered in `written` as [milliseconds, value]. Hist0, Hist1, ... change by themselves and
+// have a history, Still0, ... have one and change on command. Plain0, ... and Claim0, ... change and have no history,
+// whatever the AccessLevel of the latter says.
+function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0, claiming = 0, every = 20 }) {
     const changing = {};
     const write = (name, at, value) => {
         changing[name].setValueFromSource({ dataType: T.Double, value }, StatusCodes.Good, new Date(at));
-        (written[name] = written[name] || []).push([at, value]);
+        written[name].push([at, value]);
     };
-    for (let i = 0; i < nodes + plain; i++) {
-        const name = i < nodes ? `Hist${i}` : `Plain${i - nodes}`;
-        changing[name] = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: 100 });
-        write(name, Date.now(), 0);
-        if (i >= nodes) continue;
-        space.installHistoricalDataNode(changing[name], { maxOnlineValues: kept });
-        const read = changing[name].historyRead;
-        changing[name].historyRead = function (...all) {
-            const statusCode = historyFaults[name];
-            if (statusCode) return Promise.resolve(new opcua.HistoryReadResult({ statusCode: opcua.coerceStatusCode(statusCode) }));
-            return read.apply(this, all);
-        };
+    for (const [kind, count] of Object.entries({ Hist: ticking, Still: still, Plain: plain, Claim: claiming })) {
+        for (let i = 0; i < count; i++) {
+            const name = `${kind}${i}`;
+            const accessLevel = kind === "Plain" ? "CurrentRead" : "CurrentRead | HistoryRead";
+            const node = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: 100, accessLevel });
+            changing[name] = node;
+            written[name] = [];
+            if (kind === "Plain" || kind === "Claim") continue;
+            space.installHistoricalDataNode(node, { maxOnlineValues: 100000 });
+            const read = node.historyRead;
+            node.historyRead = async function (...all) {
+                if (historyDelays[name]) await new Promise((done) => setTimeout(done, historyDelays[name]));
+                const statusCode = historyFaults[name] && opcua.coerceStatusCode(historyFaults[name]);
+                return statusCode ? new opcua.HistoryReadResult({ statusCode }) : read.apply(this, all);
+            };
+        }
     }
-    let count = 0, last = 0;
-    if (every) {
-        setInterval(() => {
-            last = Math.max(last + 1, Date.now());
-            count++;
-            Object.keys(changing).forEach((name, place) => write(name, last, count + place / 1024));
-        }, every);
-    }
+    let ticks = 0, last = 0;
+    setInterval(() => {
+        last = Math.max(last + 1, Date.now());
+        ticks++;
+        const names = Object.keys(changing).filter((name) => !name.startsWith("Still"));
+        names.forEach((name, place) => write(name, last, ticks + place / 1024));
+    }, every);
     return { write };
 }
 
@@ -166,7 +183,8 @@ async function main() {
             },
         },
         buildInfo: options.buildInfo,
-        nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
+        nodeset_filename: [opcua.nodesets.standard, ...(options.data ? [path.join(__dirname, "types.NodeSet2.xml")] : [])],
+        registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
     const { writable, more, record } = build(server);
@@ -205,6 +223,8 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        browseLimit: ({ nodes }) => (server.engine.serverCapabilities.operationLimits.maxNodesPerBrowse = nodes),
+        array: ({ values, status }) => { changeArray(values, status || "Good"); return true; },
         serviceLevel: ({ value }) => (level = value),
         reads: () => times.splice(0),
         interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
@@ -216,6 +236,7 @@ async function main() {
         record: ({ name, values }) => { values.forEach(([at, value]) => record(name, at, value)); return values.length; },
         historyReads: () => historyReads,
         historyFault: ({ name, status }) => { historyFaults[name] = status; return true; },
+        historyDelay: ({ name, ms }) => { historyDelays[name] = ms; return true; },
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {

@@ -14,69 +14,49 @@ class Relay:
     """Passes connections on to a port on 127.0.0.1, as long as it is not cut."""
 
     def __init__(self, port: int):
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._target, self._lock = port, threading.Lock()
+        self._open: list[socket.socket] = []
+        self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"opc.tcp://127.0.0.1:{self.port}"
-        self.passed = 0
-        """Bytes from the server so far."""
-        self._limit: int | None = None
-        self._lock = threading.Lock()
-        self._open: list[socket.socket] = []
-        self._whole = True
-        threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Reset every connection, and new ones at once."""
+        """Reset every connection, and refuse new ones."""
         with self._lock:
-            self._whole = False
-            self._limit = None
-            sockets, self._open = self._open, []
+            sockets, self._open = [self._listener, *self._open], []
         for one in sockets:
             _reset(one)
 
-    def cut_after(self, more: int) -> None:
-        """Cut once so many more bytes have come from the server."""
-        with self._lock:
-            self._limit = self.passed + more
-
-    @property
-    def whole(self) -> bool:
-        return self._whole
-
     def mend(self) -> None:
-        with self._lock:
-            self._whole = True
+        """Take connections again after a cut."""
+        if self._listener.fileno() < 0:
+            self._listener = self._listen(self.port)
 
     def close(self) -> None:
         self.cut()
-        self._listener.close()
 
-    def _accept(self) -> None:
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        return listener
+
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                near, _ = self._listener.accept()
+                near, _ = listener.accept()
             except OSError:
                 return
+            far = socket.create_connection(("127.0.0.1", self._target), 5)
             with self._lock:
-                whole = self._whole
-                if whole:
-                    far = socket.create_connection(("127.0.0.1", self._target), 5)
-                    self._open += [near, far]
-            if not whole:
-                _reset(near)
-                continue
-            threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
+                self._open += [near, far]
+            if listener.fileno() < 0:
+                self.cut()
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if counted:
-                    self.passed += len(data)
-                    if self._limit is not None and self.passed > self._limit:
-                        self.cut()
-                        return
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):

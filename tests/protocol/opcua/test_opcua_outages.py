@@ -191,6 +191,21 @@ def test_a_server_without_room_is_asked_as_the_backoff_says(moving: Server, conn
         moving.do("maxSessions", count=50)
 
 
+def test_connections_that_never_last_leave_few_sessions(moving: Server, relay: FaultyRelay, connect: Connect) -> None:
+    """Each is cut after its first good values, and its session stays on the server until it times out."""
+    reader = connect(relay.url, COUNTERS, interval_ms=20, emit_repeats=True)
+    end, good = time.monotonic() + 5, 0
+    while time.monotonic() < end:
+        found = rows(reader.read())
+        if found and all_good(found):
+            good += 1
+            relay.cut()
+        time.sleep(0.005)
+    # Delays of at least 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s
+    assert 3 <= good <= 7
+    assert moving.do("sessions") == relay.witness.requests["CreateSession"] == good
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 

@@ -28,7 +28,7 @@ COUNTERS = tags(*(f"Counter{i}" for i in range(40)))
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("moving"), counters=40, moving=True)
+    server = Server(tmp_path_factory.mktemp("moving"), counters=40, moving=True, written=4)
     yield server
     server.close()
 
@@ -83,6 +83,78 @@ def test_witness_guard_and_server_count_the_same(moving: Server, relay: FaultyRe
     assert relay.witness.beyond(ALLOWED) == relay.witness.unreadable == relay.witness.results == Counter()
     assert services(relay.witness.responses) == services(relay.witness.requests)
     assert relay.witness.requests["OpenSecureChannel"] == relay.witness.transport["HEL"] == 2
+
+
+WRITTEN = tags(*(f"Written{i}" for i in range(4)), mode="subscribe")
+
+
+@pytest.fixture
+def counting(moving: Server) -> Iterator[Server]:
+    moving.do("write", every=20)
+    yield moving
+    moving.do("write", every=0)
+
+
+def test_of_subscriptions_too_witness_guard_and_server_count_the_same(
+    counting: Server, relay: FaultyRelay, connect: Connect
+) -> None:
+    before = counting.do("requests")
+    reader = connect(relay.url, (*WRITTEN, *COUNTERS), sampling_ms=0, emit_repeats=True)
+    values: set[float] = set()
+    while len(values) < 100:
+        table = reader.read()
+        values |= (
+            {row["value"] for row in table.to_pylist() if row["tag"] == "Written0"} if table is not None else set()
+        )
+        time.sleep(0.005)
+    reader.close()
+    assert relay.settled()
+    assert services(relay.witness.requests) == reader.guard.sent == asked(counting, before)
+    assert {"CreateSubscription", "CreateMonitoredItems", "Publish"} <= set(reader.guard.sent)
+    assert relay.witness.beyond(ALLOWED) == Counter()
+
+
+@pytest.mark.parametrize("fault", ["cut", "reset", "subscription", "session", "freeze"])
+def test_what_brings_a_subscription_back_is_on_the_list_as_well(
+    counting: Server, relay: FaultyRelay, connect: Connect, fault: str
+) -> None:
+    reader = connect(
+        relay.url, (*WRITTEN, *COUNTERS), sampling_ms=0, emit_repeats=True, request_timeout=0.7, reconnect_longest=0.5
+    )
+
+    def counted(beyond: float) -> float:
+        """Read until the subscribed tags are good and past a number; returns the last one."""
+        last: dict[str, float] = {}
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            table = reader.read()
+            for row in table.to_pylist() if table is not None else []:
+                if row["tag"].startswith("Written"):
+                    last[row["tag"]] = row["value"] or -1.0
+            if len(last) == len(WRITTEN) and min(last.values()) > beyond:
+                return max(last.values())
+            time.sleep(0.005)
+        raise AssertionError(f"{last} are not beyond {beyond}; {messages(reader)}")
+
+    reached = counted(0)
+    {
+        "cut": relay.cut,
+        "reset": lambda: relay.cut(reset=True),
+        "subscription": lambda: counting.do("killSubscriptions"),
+        "session": lambda: counting.do("killSessions"),
+        "freeze": relay.freeze,
+    }[fault]()
+    if fault == "freeze":
+        read_until(reader, lambda samples: "Counter0" in samples and samples["Counter0"]["quality"] == "bad")
+        relay.thaw()
+    counted(reached + 20)
+    reader.close()
+    assert relay.settled()
+    sent = services(relay.witness.requests)
+    assert relay.witness.beyond(ALLOWED) == Counter()
+    assert set(sent) <= ALLOWED
+    assert sent <= reader.guard.sent
+    assert reader.guard.refused == Counter()
 
 
 def test_attempts_at_anything_else_never_reach_the_wire(plant: Server) -> None:

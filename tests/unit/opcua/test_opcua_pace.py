@@ -6,7 +6,10 @@ import asyncio
 
 import pytest
 
+from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.pace import Pace
+from otmirror.opcua.plan import ReadPlan
+from otmirror.taglist import Tag
 
 
 class Time:
@@ -92,3 +95,12 @@ def test_a_rate_that_changes_counts_from_the_next_request() -> None:
 
     asyncio.run(requests())
     assert time.now == pytest.approx(102.0)
+
+
+def test_what_polling_takes_is_known_before() -> None:
+    fast = [Tag(f"f{n}", "i=1", interval_ms=500) for n in range(101)]
+    slow = [Tag(f"s{n}", "i=1", interval_ms=10_000) for n in range(250)]
+    reported = [Tag(f"r{n}", "i=1", interval_ms=500, mode="subscribe") for n in range(1000)]
+    plan = ReadPlan(OpcUaConfig("opc.tcp://a", (*fast, *slow, *reported)))
+    assert plan.rate(100) == pytest.approx(2 / 0.5 + 3 / 10)
+    assert plan.rate(1000) == pytest.approx(1 / 0.5 + 1 / 10)

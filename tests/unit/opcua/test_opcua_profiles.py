@@ -52,7 +52,7 @@ ALL = dict.fromkeys(profiles.STATED, 70)
     ("stated", "profile", "nodes", "expected"),
     [
         # (nodes a Read, nodes a Browse, paths, nodes a HistoryRead, items a call)
-        ({}, "unknown", 0, (1000, 100, 100, 200, 200)),
+        ({}, "unknown", 0, (1000, 100, 100, 100, 100)),
         ({}, "S7-1200", 0, (100, 100, 100, 100, 100)),
         (ALL, "S7-1200", 0, (70, 70, 70, 70, 70)),
         (ALL, "unknown", 0, (70, 70, 70, 70, 70)),
