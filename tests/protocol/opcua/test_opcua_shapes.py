@@ -69,7 +69,7 @@ def plain(found: Sequence[Reading]) -> list[Any]:
 
 def test_a_known_shape_with_other_values_is_what_one_by_one_gives() -> None:
     chance, as_columns = random.Random(SEED), 0
-    for _ in range(150):
+    for _ in range(60):
         keys = some_keys(chance)
         shapes, body = taught(body_of(chance, keys)), body_of(chance, keys)
         found = shapes.decode(body)
@@ -78,7 +78,7 @@ def test_a_known_shape_with_other_values_is_what_one_by_one_gives() -> None:
         assert plain(found) == plain(expected)
         assert len(found) == len(keys)
         assert isinstance(found, list) or plain([found.one(place) for place in range(len(keys))]) == plain(expected)
-    assert as_columns > 120  # but for texts of another length
+    assert as_columns > 45  # but for texts of another length
 
 
 def test_a_known_shape_gives_what_asyncua_decodes() -> None:
@@ -157,7 +157,7 @@ def some_tags(chance: random.Random, count: int) -> list[Tag]:
 
 def test_a_batch_of_columns_is_the_batch_of_the_same_rows() -> None:
     chance = random.Random(SEED)
-    for _ in range(150):
+    for _ in range(60):
         columns, rows = Batch("s"), Batch("s")
         for part in range(chance.randrange(1, 4)):
             keys = some_keys(chance, chance.randrange(16, 40), chance.choice([[13], range(64)]))
