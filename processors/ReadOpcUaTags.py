@@ -27,7 +27,7 @@ def _config(context):
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
         session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
-        reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
+        reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 5.0),
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
         profile=nifi.text(context, it.SERVER_PROFILE) or "auto",
         max_requests=nifi.whole(context, it.MAX_REQUESTS, 0),
@@ -406,7 +406,7 @@ class ReadOpcUaTags(FlowFileSource):
         name="Longest Reconnect Delay",
         description="""The delay does not grow beyond this; only after a refused login it is at least 10 minutes.""",
         required=True,
-        default_value="30 sec",
+        default_value="5 sec",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
     MAX_NODES = PropertyDescriptor(
