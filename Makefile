@@ -63,7 +63,7 @@ bench-bus: setup ## freshness at 5,000 tags a second and samples/s over Kafka an
 	@$(BIN)/otmirror setup --only peers
 	@$(BIN)/python bench/bus.py
 
-bench-opcua: setup ## CPU of reading 10,000 OPC UA values: asyncua, gopcua, ours
+bench-opcua: setup ## CPU of reading 10,000 OPC UA values: asyncua, gopcua, async-opcua, ours
 	@$(BIN)/otmirror setup --only peers
 	@$(BIN)/python bench/opcua.py
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,38 +30,38 @@ from otmirror.taglist import Tag
 from otmirror.workspace import PROJECT
 
 SECOND = 1_000_000
+START = 1_700_000_000 * SECOND
 BATCHES = 10
 """Batches a round; a round begins with a new filter that has seen every tag once."""
 
 
-def batch(tags: list[str], at: int, ts: int, move: float) -> pa.Table:
-    """One sample a tag; `move` of the tags changes far, the others hardly."""
-    far = round(len(tags) * move)
+def batch(tags: list[str], at: int, ts: int, values: list[float]) -> pa.Table:
+    """One sample a tag, read at `at`."""
     return samples.table_from_columns(
-        tag=tags, ts=[ts] * len(tags), ts_server=[ts] * len(tags), ts_read=[at] * len(tags),
-        value=[float(n + (1000 + at % 7 if n < far else at % 11 / 100)) for n in range(len(tags))],
+        tag=tags, ts=[ts] * len(tags), ts_server=[ts] * len(tags), ts_read=[at] * len(tags), value=values,
         type=["double"] * len(tags), quality=["good"] * len(tags), unit=["bar"] * len(tags), source=["s"] * len(tags),
     )  # fmt: skip
 
 
-def cases(tags: list[str]) -> dict[str, tuple[list[pa.Table], bool]]:
-    """Batches by case, the first one to begin with, and whether the tags have a deadband."""
-    start = 1_700_000_000 * SECOND
+def moving(tags: list[str], share: int) -> list[pa.Table]:
+    """Batches a second apart; one tag of `share` (0: none) moves by 1000, the others by less than 1."""
+    found = []
+    for n in range(BATCHES + 1):
+        values = [i + n / 20 + (1000.0 * n if share and (i + n) % share == 0 else 0.0) for i in range(len(tags))]
+        found.append(batch(tags, START + n * SECOND, START + n * SECOND, values))
+    return found
 
-    def run(moving: bool, move: float) -> list[pa.Table]:
-        times = range(start, start + BATCHES * SECOND + 1, SECOND)
-        return [batch(tags, at, at if moving else start, move if at % 2 else 1 - move) for at in times]
 
+def cases(tags: list[str]) -> dict[str, tuple[list[pa.Table], float | None]]:
+    """Batches by case, the first one to begin with, and the tags' deadband."""
+    still = [batch(tags, START + n * SECOND, START, [1.0] * len(tags)) for n in range(BATCHES + 1)]
     return {
-        "all new": (run(True, 0.0), False),
-        "all repeats": ([batch(tags, start + n * SECOND, start, 0.0).set_column(
-            2, samples.SCHEMA.field(2), pa.array([1.0] * len(tags))) for n in range(BATCHES + 1)], False),
-        "deadband, all held": (run(True, 0.0), True),
-        "deadband, 1 in 10 moves": ([batch(tags, start + n * SECOND, start + n * SECOND, n % 2 / 10)
-            for n in range(BATCHES + 1)], True),
-        "deadband, all move": ([batch(tags, start + n * SECOND, start + n * SECOND, n % 2) for n in range(BATCHES + 1)],
-            True),
-    }  # fmt: skip
+        "all new": (moving(tags, 0), None),
+        "all repeats": (still, None),
+        "deadband, all held": (moving(tags, 0), 5.0),
+        "deadband, 1 of 20 moves": (moving(tags, 20), 5.0),
+        "deadband, all move": (moving(tags, 1), 5.0),
+    }
 
 
 def before(commit: str) -> ModuleType:
@@ -108,16 +109,16 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, pyarrow {pa.__version__}")
     print(f"{args.tags} tags a batch, {BATCHES} batches a round, {args.rounds} rounds")
     print(f"{'us a row':<34}{'min':>7} {'median':>7} {'max':>7}")
-    for case, (batches, has_deadband) in cases(tags).items():
-        bands = dict.fromkeys(tags, 5.0) if has_deadband else {}
+    for case, (batches, deadband) in cases(tags).items():
+        bands = {} if deadband is None else dict.fromkeys(tags, deadband)
         times: dict[str, list[float]] = {name: [] for name in versions}
         for _ in range(args.rounds):
             for name, module in versions.items():
-                times[name].append(round_of(lambda m=module: m.EmissionFilter(bands, 60.0), batches))
+                times[name].append(round_of(partial(module.EmissionFilter, bands, 60.0), batches))
         for name, found in times.items():
             print(f"{case:<26}{name:<8}{spread(found)}")
     ours = emission.EmissionFilter(refresh=60.0, tags=[Tag(tag, "-", exc_max_ms=50_000) for tag in tags])
-    ours.new(batch(tags, 0, 0, 0.0))
+    ours.new(batch(tags, 0, 0, [0.0] * len(tags)))
     calls = []
     for n in range(args.rounds):
         start = time.process_time()

@@ -1,10 +1,10 @@
-"""What reading 10,000 values over OPC UA costs: asyncua, gopcua (the client inside Telegraf) and this project's client.
+"""What reading 10,000 values over OPC UA costs: asyncua, gopcua (the client inside Telegraf), async-opcua (Rust), ours.
 
-The server is node-opcua; what counts is the client's own CPU time, interleaved round by round, which hardly depends on
-the server's speed. gopcua is built with Go; without Go it is left out, and the run says so.
+The server is async-opcua, or node-opcua where there is no Rust. What counts is the client's own CPU time, interleaved
+round by round, which hardly depends on the server's speed.
 
     make bench-opcua
-    python bench/opcua.py --rounds 5 --scans 10 --tags 10000
+    python bench/opcua.py --rounds 5 --scans 10 --tags 50000
 """
 
 from __future__ import annotations
@@ -12,34 +12,52 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import resource
-import shutil
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from asyncua import Client, ua
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
-from asyncua.crypto.uacrypto import CertProperties
+from asyncua import ua
+from opcua_peers import (
+    REQUEST,
+    SECURE,
+    NodeServer,
+    RustServer,
+    add_hidden,
+    asyncua_client,
+    headline,
+    output_of,
+    peer_argv,
+    prepared,
+    spread,
+    tell_ratios,
+)
 
 from otmirror import samples
-from otmirror.opcua import security, wire
+from otmirror.opcua import wire
 from otmirror.opcua.address import value_of
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.guard import GuardedClient
 from otmirror.taglist import Tag
-from otmirror.workspace import PROJECT, work
 
-REQUEST = 1000
-"""Nodes a request."""
-SECURE = "Basic256Sha256"
+GOALS: dict[str, dict[tuple[str, str], float | None]] = {
+    "None": {
+        ("ours", "asyncua"): 1 / 20,
+        ("ours", "gopcua"): 1 / 6,
+        ("ours", "async-opcua"): 1.2,
+        ("ours to NDJSON", "asyncua to NDJSON"): 1 / 16,
+    },
+    SECURE: {
+        ("ours", "asyncua"): 1 / 14,
+        ("ours", "gopcua"): 1 / 5,
+        ("ours", "async-opcua"): None,
+        ("ours to NDJSON", "asyncua to NDJSON"): None,
+    },
+}
+"""CPU of the first divided by CPU of the second, at most; None is told only."""
 
 Scan = Callable[[], Awaitable[object]]
 
@@ -49,9 +67,9 @@ def tags(count: int) -> list[Tag]:
     return [Tag(f"bench/Counter{i}", f"ns=2;s=Counter{i}", unit="bar") for i in range(count)]
 
 
-def nodes(count: int) -> list[ua.ReadValueId]:
+def nodes(asked: argparse.Namespace) -> list[ua.ReadValueId]:
     """The same as nodes of a request."""
-    return [value_of(ua.NodeId(f"Counter{i}", 2)) for i in range(count)]
+    return [value_of(ua.NodeId(f"Counter{i}", asked.namespace)) for i in range(asked.tags)]
 
 
 async def measured(scan: Scan, scans: int) -> float:
@@ -66,17 +84,8 @@ async def measured(scan: Scan, scans: int) -> float:
 
 async def with_asyncua(asked: argparse.Namespace) -> float:
     """asyncua's own client, values as objects or (`json`) as one JSON object a line."""
-    client = Client(asked.url, timeout=30)
-    if asked.policy == SECURE:
-        own = security.own_certificate(Path(asked.pki))
-        client.application_uri = own.application_uri
-        offered = await Client(asked.url, timeout=30).connect_and_get_server_endpoints()
-        theirs = security.first_certificate(offered[0].ServerCertificate)
-        await client.set_security(SecurityPolicyBasic256Sha256, own.certificate, own.key,
-                                  server_certificate=CertProperties(theirs, "der"),
-                                  mode=ua.MessageSecurityMode.SignAndEncrypt)  # fmt: skip
-    chosen, rows = nodes(asked.tags), tags(asked.tags)
-    async with client:
+    chosen, rows = nodes(asked), tags(asked.tags)
+    async with await asyncua_client(asked) as client:
 
         async def scan() -> None:
             for start in range(0, len(chosen), REQUEST):
@@ -105,7 +114,7 @@ async def with_ours(asked: argparse.Namespace) -> float:
                          request_timeout=30.0)  # fmt: skip
     client = GuardedClient(config)
     await client.connect()
-    chosen = [wire.node(node) for node in nodes(asked.tags)]
+    chosen = [wire.node(node) for node in nodes(asked)]
 
     async def scan() -> None:
         batch = Batch("bench")
@@ -124,62 +133,40 @@ async def with_ours(asked: argparse.Namespace) -> float:
         await client.close()
 
 
-def client_argv(name: str, asked: argparse.Namespace, url: str, policy: str, pki: Path) -> list[str]:
+def client_argv(name: str, asked: argparse.Namespace, server: Any, policy: str, folder: Path) -> list[str]:
     """Return the command of one client's run."""
-    if name == "gopcua":
-        keys = [str(pki / "own/cert.der"), str(pki / "own/key.pem")] if policy == SECURE else ["", ""]
-        return [str(pki.parent / "gopcua"), url, str(asked.tags), str(asked.scans), policy, *keys]
+    options = {"url": server.url, "namespace": server.namespace, "tags": asked.tags, "scans": asked.scans}
+    if name in ("gopcua", "async-opcua"):
+        return peer_argv(name, folder, policy, options)
     form = ["--json"] if name.endswith("NDJSON") else []
-    return [sys.executable, __file__, "--client", name.split()[0], "--url", url, "--policy", policy, "--pki", str(pki),
-            "--tags", str(asked.tags), "--scans", str(asked.scans), *form]  # fmt: skip
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return [sys.executable, __file__, "--client", name.split()[0], "--policy", policy, "--pki", str(folder / "pki"),
+            *words, *form]  # fmt: skip
 
 
-def built(folder: Path) -> bool:
-    """Build the gopcua client unless that cannot be done, which is said."""
-    if not shutil.which("go"):
-        print("gopcua: left out, there is no Go")
-        return False
-    argv = ["go", "build", "-o", str(folder / "gopcua"), "."]
-    done = subprocess.run(argv, cwd=PROJECT / "bench/gopcua", capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"gopcua: left out, it cannot be built: {done.stderr.strip()[-300:]}")
-    return not done.returncode
-
-
-def compare(asked: argparse.Namespace, url: str, folder: Path, policy: str, names: list[str]) -> None:
+def compare(asked: argparse.Namespace, server: Any, folder: Path, policy: str, names: list[str]) -> None:
     """Run all clients in turn, round by round, and print CPU seconds a million values and ratios."""
     found: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(asked.rounds):
         for name in names:
-            argv = client_argv(name, asked, url, policy, folder / "pki")
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
-            if done.returncode:
-                raise SystemExit(f"{name}: {done.stderr.strip()[-500:]}")
-            found[name].append(float(done.stdout.split()[-1]) * 1e6 / (asked.tags * asked.scans))
-    ours = {form: statistics.median(found[f"ours{form}"]) for form in ("", " to NDJSON")}
-    print(f"\n{policy}: CPU seconds a million values, min / median / max of {asked.rounds}; times ours")
+            told = output_of(client_argv(name, asked, server, policy, folder), name)
+            found[name].append(float(told) * 1e6 / (asked.tags * asked.scans))
+    print(f"\n{policy}: CPU seconds a million values, min / median / max of {asked.rounds}")
     for name, costs in found.items():
-        middle = statistics.median(costs)
-        against = middle / ours[" to NDJSON" if name.endswith("NDJSON") else ""]
-        print(f"  {name:<18} {min(costs):6.3f} / {middle:6.3f} / {max(costs):6.3f}   x {against:.1f}")
+        print(f"  {name:<18} {spread(costs)}")
+    tell_ratios(found, GOALS[policy])
 
 
 def serve(asked: argparse.Namespace) -> None:
     """Start the server and run everything."""
-    sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/protocol/opcua")]
-    from opcua_server import Server
-
-    folder = work() / "bench-opcua"
-    folder.mkdir(parents=True, exist_ok=True)
-    security.own_certificate(folder / "pki")
-    go = ["gopcua"] if built(folder) else []
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, "
-          f"load {os.getloadavg()[0]:.2f} at the start, {asked.tags} tags")  # fmt: skip
-    server = Server(folder, security=["None", "SignAndEncrypt"], acceptAnyClient=True, counters=asked.tags)
+    folder, peers = prepared()
+    rust = "async-opcua" in peers and asked.server != "node"
+    what = "async-opcua" if rust else "node-opcua (slower than a Rust server)"
+    print(headline(f"{asked.tags} tags, requests of {REQUEST}, server {what}"))
+    server = RustServer(folder, asked.tags) if rust else NodeServer(folder, asked.tags)
     try:
         for policy in asked.policies or ["None", SECURE]:
-            names = ["asyncua", *go, "ours", "asyncua to NDJSON", "ours to NDJSON"]
-            compare(asked, server.url, folder, policy, names)
+            compare(asked, server, folder, policy, ["asyncua", *peers, "ours", "asyncua to NDJSON", "ours to NDJSON"])
     finally:
         server.close()
 
@@ -191,9 +178,9 @@ def main() -> None:
     options.add_argument("--scans", type=int, default=10)
     options.add_argument("--tags", type=int, default=10_000)
     options.add_argument("--policies", action="append", choices=["None", SECURE])
-    for hidden in ("--client", "--url", "--policy", "--pki"):
-        options.add_argument(hidden, default="", help=argparse.SUPPRESS)
+    options.add_argument("--server", choices=["rust", "node"], default="rust")
     options.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    add_hidden(options)
     asked = options.parse_args()
     if asked.client:
         print(asyncio.run({"asyncua": with_asyncua, "ours": with_ours}[asked.client](asked)))

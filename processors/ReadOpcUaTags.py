@@ -15,25 +15,15 @@ from otmirror import nifi
 
 def _config(context):
     """Return the reader's settings; raises ConfigError with every mistake."""
-    from pathlib import Path
-
     from otmirror.opcua import config
 
     it = ReadOpcUaTags
-    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
     return config.build(
         tag_list_file=nifi.text(context, it.TAG_LIST_FILE),
         tag_list=nifi.text(context, it.TAG_LIST),
         endpoint=nifi.text(context, it.ENDPOINT_URL) or "",
         source=nifi.text(context, it.SOURCE_NAME) or "",
         interval_ms=round(nifi.period(context, it.POLL_INTERVAL, 1.0) * 1000),
-        policy=nifi.text(context, it.SECURITY_POLICY) or "None",
-        mode=nifi.text(context, it.SECURITY_MODE),
-        username=nifi.text(context, it.USERNAME),
-        password=nifi.secret(context, it.PASSWORD),
-        allow_plain_password=nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
-        pki=Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
-        trust=nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
         session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
@@ -45,13 +35,47 @@ def _config(context):
         redundancy=nifi.text(context, it.REDUNDANCY) or "cold",
         refresh=nifi.period(context, it.REFRESH_INTERVAL, 60.0),
         emit_repeats=nifi.flag(context, it.EMIT_REPEATS),
-        mode_of_tags=nifi.text(context, it.ACQUISITION) or "poll",
-        sampling_ms=None if sampling is None else round(sampling * 1000),
-        queue_size=nifi.whole(context, it.QUEUE_SIZE, 10),
-        server_deadband=nifi.flag(context, it.DEADBAND_IN_SERVER),
-        buffer=nifi.whole(context, it.BUFFER_SIZE, 200_000),
-        lifetime=nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        **_security(context),
+        **_reports(context),
     )
+
+
+def _security(context):
+    from pathlib import Path
+
+    it = ReadOpcUaTags
+    return {
+        "policy": nifi.text(context, it.SECURITY_POLICY) or "None",
+        "mode": nifi.text(context, it.SECURITY_MODE),
+        "username": nifi.text(context, it.USERNAME),
+        "password": nifi.secret(context, it.PASSWORD),
+        "allow_plain_password": nifi.flag(context, it.ALLOW_PLAIN_PASSWORD),
+        "user_certificate": nifi.path(context, it.USER_CERTIFICATE_FILE),
+        "user_key": nifi.path(context, it.USER_KEY_FILE),
+        "user_key_password": nifi.secret(context, it.USER_KEY_PASSWORD),
+        "allow_deprecated": nifi.flag(context, it.ALLOW_DEPRECATED),
+        "pki": Path(nifi.text(context, it.PKI_DIRECTORY) or "./otmirror-pki"),
+        "trust": nifi.text(context, it.SERVER_CERTIFICATE_TRUST) or "first use",
+    }
+
+
+def _reports(context):
+    it = ReadOpcUaTags
+    sampling = nifi.period(context, it.SAMPLING_INTERVAL, -1.0) if nifi.text(context, it.SAMPLING_INTERVAL) else None
+    return {
+        "metadata": nifi.flag(context, it.READ_METADATA),
+        "arrays": nifi.text(context, it.ARRAYS) or "json",
+        "nan_policy": nifi.text(context, it.NAN_POLICY) or "text",
+        "mode_of_tags": nifi.text(context, it.ACQUISITION) or "poll",
+        "sampling_ms": None if sampling is None else round(sampling * 1000),
+        "queue_size": nifi.whole(context, it.QUEUE_SIZE, 10),
+        "server_deadband": nifi.flag(context, it.DEADBAND_IN_SERVER),
+        "buffer": nifi.whole(context, it.BUFFER_SIZE, 200_000),
+        "lifetime": nifi.period(context, it.SUBSCRIPTION_LIFETIME, 600.0),
+        "backfill": nifi.flag(context, it.BACKFILL),
+        "backfill_limit": nifi.period(context, it.BACKFILL_LIMIT, 86400.0),
+        "backfill_rate": nifi.whole(context, it.BACKFILL_RATE, 2),
+    }
 
 
 def _reader(context):
@@ -86,7 +110,18 @@ def _reader(context):
         Start the processor once. It makes its own certificate, own/cert.der in PKI Directory, and the server refuses
         it: let the server trust that file (most servers list it among the rejected certificates).
         The server's certificate is pinned when it is first seen. Where that is not enough, set Server Certificate Trust
-        to 'trusted only' and put the server's certificate into the folder 'trusted' of PKI Directory beforehand.
+        to 'trusted only' and put the server's certificate, or that of the authority that issued it, into the folder
+        'trusted' of PKI Directory beforehand.
+        """,
+)
+@use_case(
+    description="Log in to an OPC UA server with a user's X.509 certificate instead of a password.",
+    keywords=["opc ua", "security", "certificate", "x509", "user", "login"],
+    configuration="""
+        Set up the secure connection as for user name and password, but leave Username and Password empty.
+        Set User Certificate File and User Key File to the user's certificate and RSA key, and User Key Password if the
+        key is encrypted. Let the server trust the certificate in its list of users' certificates, which is another one
+        than its list of clients' certificates, and give that user the right to read only.
         """,
 )
 @use_case(
@@ -133,14 +168,16 @@ class ReadOpcUaTags(FlowFileSource):
 
     class ProcessorDetails:
         version = "2026.11.0"
-        description = """Reads tags from an OPC UA server by polling and gives one FlowFile of samples (NDJSON) a cycle,
-            each with its value, source and server timestamps, full status code and quality. It only reads: a request
-            for any service but Read, Browse and those that open and close a session is refused before a byte
-            leaves. Requests are no larger and no more often than the server and the profile of its kind allow; with
-            backup servers another one is read when the first is lost or says it is not healthy. A tag that cannot be
-            read gives bad samples with its status and never hides the others; while no server can be reached, every
-            cycle gives bad samples, and the processor connects again by itself. There is never more than one session
-            on a server, and it is closed when the processor stops."""
+        description = """Reads tags from an OPC UA server, by polling or as the server reports their changes, and gives
+            FlowFiles of samples (NDJSON), each with its value, source and server timestamps, full status code and
+            quality. It only reads: a request for any service but Read, HistoryRead, Browse, those of subscriptions and
+            those that open and close a session is refused before a byte leaves. Requests are no larger and no more
+            often than the server and the profile of its kind allow; with backup servers another one is read when the
+            first is lost or says it is not healthy. A tag that cannot be read gives bad samples with its status and
+            never hides the others; while no server can be reached, every cycle gives bad samples, and the processor
+            connects again by itself; what was missed is fetched from the server's subscriptions or history, if it keeps
+            them, and told as a gap if not. There is never more than one session on a server, and it is closed when the
+            processor stops."""
         tags = ["opc ua", "opcua", "plc", "dcs", "scada", "ot", "historian", "poll", "read-only", "source"]
         dependencies = []
 
@@ -210,10 +247,26 @@ class ReadOpcUaTags(FlowFileSource):
     SECURITY_POLICY = PropertyDescriptor(
         name="Security Policy",
         description="""How messages are protected. If the server does not offer it, the message says what it
-            offers. Basic128Rsa15 and Basic256 are no longer safe and not supported.""",
+            offers. Basic128Rsa15 and Basic256 are no longer safe: they take Allow Deprecated Security as well.""",
         required=True,
         default_value="None",
-        allowable_values=["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"],
+        allowable_values=[
+            "None",
+            "Basic256Sha256",
+            "Aes128_Sha256_RsaOaep",
+            "Aes256_Sha256_RsaPss",
+            "Basic256",
+            "Basic128Rsa15",
+        ],
+    )
+    ALLOW_DEPRECATED = PropertyDescriptor(
+        name="Allow Deprecated Security",
+        description="""Whether Security Policy may be Basic256 or Basic128Rsa15, which rest on SHA-1 and, the latter, on
+            a broken way to encrypt keys; and whether, with Security Mode Sign, a password may be encrypted by them
+            alone. For an old controller that has nothing better; each connect gives a warning.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
     )
     SECURITY_MODE = PropertyDescriptor(
         name="Security Mode",
@@ -222,33 +275,57 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="SignAndEncrypt",
         allowable_values=["Sign", "SignAndEncrypt"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     PKI_DIRECTORY = PropertyDescriptor(
         name="PKI Directory",
         description="""Folder for certificates, made when it is missing. This client's own certificate and key
             (own/cert.der, own/key.pem) are made on first use and kept; ones of your own may be put in their place.
-            Certificates of servers are in trusted/, and what was refused is kept in rejected/. A relative path
-            starts at the directory NiFi runs Python in, so an absolute one is better.""",
+            Certificates that are trusted, servers' own and authorities', are in trusted/; those of authorities in
+            between are in issuers/ when servers do not send them, revocation lists in crl/, and what was refused is
+            kept in rejected/. A relative path starts at the directory NiFi runs Python in, so an absolute one is
+            better.""",
         required=True,
         default_value="./otmirror-pki",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     SERVER_CERTIFICATE_TRUST = PropertyDescriptor(
         name="Server Certificate Trust",
-        description="""Which server certificate is accepted. 'first use': the first one seen at this address is put
-            into trusted/, and another one is refused later. 'trusted only': it has to be in trusted/ already; one
-            that is not is put into rejected/, from where it can be moved. 'any': every one, which gives no protection
-            against somebody in between.""",
+        description="""Which server certificate is accepted. 'trusted only': one that is in trusted/, or that an
+            authority in trusted/ issued; another one is put into rejected/, from where it can be moved. 'first use':
+            the same, and the first one seen at this address is put into trusted/ by itself. With both, one that
+            expired or was revoked is refused. 'any': every one, which gives no protection against somebody in
+            between.""",
         required=True,
         default_value="first use",
         allowable_values=["first use", "trusted only", "any"],
         dependencies=[
-            PropertyDependency(SECURITY_POLICY, "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+            PropertyDependency(
+                SECURITY_POLICY,
+                "Basic256Sha256",
+                "Aes128_Sha256_RsaOaep",
+                "Aes256_Sha256_RsaPss",
+                "Basic256",
+                "Basic128Rsa15",
+            )
         ],
     )
     USERNAME = PropertyDescriptor(
@@ -275,6 +352,30 @@ class ReadOpcUaTags(FlowFileSource):
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
+    )
+    USER_CERTIFICATE_FILE = PropertyDescriptor(
+        name="User Certificate File",
+        description="""Path of the X.509 certificate (PEM or DER) of the user to log in as, instead of Username and
+            Password. It is another one than this client's own in PKI Directory, and the server has to trust it as a
+            user's. It is read at each connect.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_FILE = PropertyDescriptor(
+        name="User Key File",
+        description="""Path of the RSA private key (PEM or DER) of that certificate. Only NiFi should be able to read
+            it.""",
+        required=False,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        resource_definition=ResourceDefinition(allow_file=True),
+    )
+    USER_KEY_PASSWORD = PropertyDescriptor(
+        name="User Key Password",
+        description="""What opens User Key File, when that is encrypted.""",
+        required=False,
+        sensitive=True,
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
     )
     REQUEST_TIMEOUT = PropertyDescriptor(
         name="Request Timeout",
@@ -358,7 +459,43 @@ class ReadOpcUaTags(FlowFileSource):
         default_value="false",
         allowable_values=["true", "false"],
     )
+    BACKFILL = PropertyDescriptor(
+        name="Backfill",
+        description="""Whether what a tag did while it could not be read is read from the server's history afterwards
+            (HistoryRead), in batches of its own whose samples are marked with backfill. Only tags whose AccessLevel
+            says that they have a history are asked for, and nothing is asked for twice.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
+    BACKFILL_LIMIT = PropertyDescriptor(
+        name="Backfill Limit",
+        description="""How far back from the end of an outage history is read. What was missed before is told and
+            left.""",
+        required=True,
+        default_value="24 hours",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
+    BACKFILL_RATE = PropertyDescriptor(
+        name="Backfill Requests Per Second",
+        description="""The most requests for history a second, each for at most 100 tags and 5000 values. Polls go on
+            meanwhile.""",
+        required=True,
+        default_value="2",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        dependencies=[PropertyDependency(BACKFILL, "true")],
+    )
 
+    READ_METADATA = PropertyDescriptor(
+        name="Read Metadata",
+        description="""Whether the server is asked, once at the first connection, what it says of the tags: units and
+            types that the tag list leaves open, names of states, structures' fields, and whether this account could
+            write them. It takes some requests of Read and Browse for every 100 tags.""",
+        required=True,
+        default_value="true",
+        allowable_values=["true", "false"],
+    )
     ACQUISITION = PropertyDescriptor(
         name="Acquisition",
         description="""How tags are read that have no mode of their own in the tag list. 'poll': they are read at each
@@ -414,6 +551,26 @@ class ReadOpcUaTags(FlowFileSource):
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
 
+    ARRAYS = PropertyDescriptor(
+        name="Arrays",
+        description="""What becomes of an array: 'json' makes it one sample whose text is JSON, a matrix lists of lists.
+            'elements' makes each element a sample of its own with its own type, under the tag's name with its index,
+            such as acme/x[0], of a matrix acme/x[0][1]; an array without elements is one sample, the JSON text [].
+            A tag whose type in the tag list is json stays one sample.""",
+        required=True,
+        default_value="json",
+        allowable_values=["json", "elements"],
+    )
+    NAN_POLICY = PropertyDescriptor(
+        name="NaN Policy",
+        description="""What becomes of a good value that is no number: 'text' keeps its quality, with NaN, Infinity or
+            -Infinity in text. 'bad' makes NaN a bad sample with BadSensorFailure, as over Modbus, and an infinity one
+            with BadOutOfRange.""",
+        required=True,
+        default_value="text",
+        allowable_values=["text", "bad"],
+    )
+
     def __init__(self, **kwargs):
         super().__init__()
         self._holder = nifi.source_holder(_reader)
@@ -428,12 +585,16 @@ class ReadOpcUaTags(FlowFileSource):
             self.SOURCE_NAME,
             self.POLL_INTERVAL,
             self.SECURITY_POLICY,
+            self.ALLOW_DEPRECATED,
             self.SECURITY_MODE,
             self.PKI_DIRECTORY,
             self.SERVER_CERTIFICATE_TRUST,
             self.USERNAME,
             self.PASSWORD,
             self.ALLOW_PLAIN_PASSWORD,
+            self.USER_CERTIFICATE_FILE,
+            self.USER_KEY_FILE,
+            self.USER_KEY_PASSWORD,
             self.REQUEST_TIMEOUT,
             self.SESSION_TIMEOUT,
             self.RECONNECT_DELAY,
@@ -443,12 +604,18 @@ class ReadOpcUaTags(FlowFileSource):
             self.MAX_REQUESTS,
             self.REFRESH_INTERVAL,
             self.EMIT_REPEATS,
+            self.ARRAYS,
+            self.NAN_POLICY,
+            self.READ_METADATA,
             self.ACQUISITION,
             self.SAMPLING_INTERVAL,
             self.QUEUE_SIZE,
             self.DEADBAND_IN_SERVER,
             self.BUFFER_SIZE,
             self.SUBSCRIPTION_LIFETIME,
+            self.BACKFILL,
+            self.BACKFILL_LIMIT,
+            self.BACKFILL_RATE,
         ]
 
     def customValidate(self, context):

@@ -8,15 +8,14 @@ engineering unit (OPC 10000-8, 6.2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otmirror.samples import SCHEMA
 from otmirror.status import STATUS
-from otmirror.taglist import Tag
+from otmirror.taglist import Tag, array_tag
 
 _UNREACHED = frozenset(
     STATUS[name] for name in ("BadNoCommunication", "BadTimeout", "BadServerNotConnected", "BadDataLost")
@@ -28,36 +27,61 @@ _TS = SCHEMA.get_field_index("ts")
 _LATE_KEPT = 8
 """Late samples of a tag that are remembered, so that reading one again gives no second one."""
 
-# Plain tuples: a filter handles tens of thousands of them a second.
 _Sample = tuple[int, float | None, str | None, int]
 """ts, value, text, status."""
-_State = tuple[_Sample, int, int]
-"""The newest sample emitted of a tag by its own timestamp, the latest ts emitted, and when one was emitted last."""
-_Row = int | tuple[Any, ...]
-"""A row of the batch at hand by its number, or all columns of a row of an earlier one."""
+_Row = tuple[pa.Table, int]
+"""A batch and which of its rows. The rows held back keep their batches alive, until `_gathered` copies them."""
+_SPARE_ROWS = 50_000
+"""Rows of old batches that may be kept alive beside those held back."""
 
 
-@dataclass
-class _Rule:
-    """How a tag is thinned out: within `deadband` of the last emitted value, and within `least` microseconds."""
+class _Tag:
+    """A tag: its rules, and what was emitted and held back of it. Times are microseconds."""
 
-    deadband: float | None = None
-    least: int = 0
+    __slots__ = ("at", "deadband", "held", "known", "late", "latest", "least", "limit", "newest", "row", "ruled")
 
-    def is_beyond(self, known: _Sample, sample: _Sample) -> bool:
-        """Whether a sample says something else than the one emitted last. The deadband is for numbers only."""
-        if self.deadband is None or sample[3] != known[3]:
-            return True
-        if sample[1] is None or known[1] is None:
-            return sample[1:3] != known[1:3]
-        return abs(sample[1] - known[1]) > self.deadband
+    def __init__(self, limit: float, deadband: float | None = None, least: int = 0):
+        self.limit = limit
+        """After how long without a sample it is emitted again."""
+        self.deadband, self.least = deadband, least
+        self.ruled = deadband is not None or least > 0
+        self.newest: _Sample | None = None
+        """The newest sample emitted, by its own timestamp; None before the first one."""
+        self.latest = self.at = 0
+        """The latest ts emitted, and when one was emitted last."""
+        self.held: _Sample | None = None
+        self.row: _Row | None = None
+        """The last sample held back since, and where its columns are."""
+        self.late: tuple[_Sample, ...] = ()
+        self.known: _Sample | None = None
+        """The newest sample from before the outage that lasts."""
 
-    def is_exception(self, state: _State, sample: _Sample, now: int) -> bool:
+    def is_exception(self, new: _Sample, now: int) -> bool:
         """Whether a sample is emitted: a change of the status always is, another change not too soon."""
-        known, _, at = state
-        if sample[3] == known[3] and sample[0] - known[0] < self.least and now - at < self.least:
+        newest = self.newest
+        assert newest is not None
+        if self.least and new[3] == newest[3] and new[0] - newest[0] < self.least and now - self.at < self.least:
             return False
-        return self.is_beyond(known, sample)
+        return self.is_beyond(new)
+
+    def is_beyond(self, new: _Sample) -> bool:
+        """Whether a sample says something else than the one emitted last. The deadband is for numbers only."""
+        assert self.newest is not None
+        _, was, text, status = self.newest
+        _, value, its_text, its_status = new
+        if self.deadband is None or status != its_status:
+            return True
+        if value is None or was is None:
+            return value is not was or text != its_text
+        return abs(value - was) > self.deadband
+
+    def is_repeat(self, new: _Sample) -> bool:
+        """Whether a sample was emitted or held back before, as far as that is remembered."""
+        return new == self.newest or new == self.held or new in self.late
+
+    def is_early(self, now: int) -> bool:
+        """Whether what is held back changed too soon, and its shortest time has passed since."""
+        return self.held is not None and now - self.at >= self.least and self.is_beyond(self.held)
 
 
 class _Batch:
@@ -67,21 +91,21 @@ class _Batch:
         self.table = table
         self.rows: list[int] = []
         """Rows to emit in order; those of earlier batches count on behind the table's."""
-        self.held: dict[str, int] = {}
+        self.holds = False
         self._times: dict[int, int] = {}
-        self._earlier: list[tuple[Any, ...]] = []
+        self._earlier: list[_Row] = []
         self._moved = False
 
     def add(self, row: _Row, ts: int | None = None) -> None:
         """Emit a row, with another `ts` than its own if one is given."""
         if ts is not None:
             self._times[len(self.rows)] = ts
-        if isinstance(row, tuple):
-            self.rows.append(self.table.num_rows + len(self._earlier))
+        number = row[1]
+        if row[0] is not self.table:
+            number = self.table.num_rows + len(self._earlier)
             self._earlier.append(row)
-        else:
-            self._moved |= bool(self.rows) and row < self.rows[-1]
-            self.rows.append(row)
+        self._moved |= bool(self.rows) and number < self.rows[-1]
+        self.rows.append(number)
 
     def result(self) -> pa.Table:
         """Return what is emitted; the very table of the batch when that is all of it, as it is."""
@@ -89,9 +113,7 @@ class _Batch:
         if len(self.rows) == table.num_rows and not (self._times or self._earlier or self._moved):
             return table
         if self._earlier:
-            columns = zip(*self._earlier, strict=True)
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, table.schema, strict=True)]
-            table = pa.concat_tables([table, pa.Table.from_arrays(arrays, schema=table.schema)])
+            table = pa.concat_tables([table, _gathered(self._earlier)])
         table = table.take(pa.array(self.rows, pa.int64()))
         if self._times:
             times = table.column(_TS).to_pylist()
@@ -100,12 +122,15 @@ class _Batch:
             table = table.set_column(_TS, table.schema.field(_TS), pa.array(times, pa.int64()))
         return table
 
-    def full(self) -> dict[str, tuple[Any, ...]]:
-        """Return all columns of the rows that are held beyond this batch, by tag."""
-        if not self.held:
-            return {}
-        table = self.table.take(pa.array(list(self.held.values()), pa.int64()))
-        return dict(zip(self.held, zip(*(c.to_pylist() for c in table.columns), strict=True), strict=True))
+
+def _gathered(rows: Sequence[_Row]) -> pa.Table:
+    """Return rows of several batches as one table, in order."""
+    places: dict[int, list[int]] = {}
+    for place, (table, _) in enumerate(rows):
+        places.setdefault(id(table), []).append(place)
+    parts = [rows[some[0]][0].take(pa.array([rows[p][1] for p in some])) for some in places.values()]
+    order = pa.array([place for some in places.values() for place in some])
+    return pa.concat_tables(parts).take(pc.sort_indices(order))
 
 
 class EmissionFilter:
@@ -139,15 +164,11 @@ class EmissionFilter:
         `exc_max_ms` count; the latter takes the place of `refresh`.
         """
         self._refresh_us = round(refresh * 1e6) or math.inf
-        self._rules = {tag: _Rule(deadband) for tag, deadband in (deadbands or {}).items()}
-        self._limits: dict[str, float] = {}
+        self._tags = {tag: _Tag(self._refresh_us, deadband) for tag, deadband in (deadbands or {}).items()}
         self._percents: dict[str, float] = {}
-        self._wanting: dict[str, None] = {}
-        self._states: dict[str, _State] = {}
-        self._held: dict[str, tuple[_Sample, _Row]] = {}
-        self._early: set[str] = set()
-        self._late: dict[str, tuple[_Sample, ...]] = {}
-        self._before_outage: dict[str, _Sample] = {}
+        self._wanting: list[str] = []
+        self._hurried: list[tuple[str, _Tag]] = []
+        self._alive = 0
         for tag in tags:
             self._declare(tag)
 
@@ -160,38 +181,53 @@ class EmissionFilter:
         """Take the range of a tag (in the unit of its samples) for its deadband in percent.
 
         Until there is one, and with one that is none (the ends equal, exchanged or not finite), everything is emitted.
-        A range in the tag list takes precedence. Returns whether a deadband follows from it.
+        Asked for are the tags in `without_range`; others are left as they are. Returns whether there is a deadband now.
         """
-        if tag in self._wanting:
-            self._apply_range(tag, low, high)
-        rule = self._rules.get(tag)
-        return rule is not None and rule.deadband is not None
+        percent, known = self._percents.get(tag), self._tags.get(tag)
+        if known is None:
+            return False
+        if percent is not None:
+            span = high - low
+            known.deadband = percent / 100 * span if 0 < span < math.inf else None
+            # What was held back under a range that is known no longer still has to come out first.
+            known.ruled = known.deadband is not None or known.least > 0 or known.held is not None
+        return known.deadband is not None
 
     def new(self, table: pa.Table) -> pa.Table:
         """Return the samples of a batch to emit, in order. Time goes by `ts_read`, without it by `ts`."""
-        tags, read, *sample = (table.column(n).to_pylist() for n in ("tag", "ts_read", "ts", "value", "text", "status"))
-        batch, states, rules, limits, refresh = _Batch(table), self._states, self._rules, self._limits, self._refresh_us
-        keep = batch.rows.append
-        for row, (tag, now, new) in enumerate(zip(tags, read, zip(*sample, strict=True), strict=True)):
-            last = states.get(tag)
-            ts = new[0]
+        names, read, *sample = (
+            table.column(n).to_pylist() for n in ("tag", "ts_read", "ts", "value", "text", "status")
+        )
+        batch, tags = _Batch(table), self._tags
+        keep, judge = batch.rows.append, self._judge
+        for row, (name, now, new) in enumerate(zip(names, read, zip(*sample, strict=True), strict=True)):
+            tag = tags.get(name)
+            if tag is None:
+                tag = tags[name] = self._undeclared(name)
+            newest = tag.newest
             if now is None:
-                now = ts
-            if last is not None and ts > last[1] and new[3] < _BAD and last[0][3] < _BAD and tag not in rules:
-                states[tag] = (new, ts, now)
+                now = new[0]
+            if newest is None or new[3] >= _BAD or newest[3] >= _BAD:
+                judge(batch, row, tag, new, now)
+            elif new == newest:
+                if now - tag.at >= tag.limit:
+                    judge(batch, row, tag, new, now)
+            elif tag.ruled:
+                self._ruled(batch, row, tag, new, now)
+            elif new[0] > tag.latest:
+                tag.newest, tag.latest, tag.at = new, new[0], now
                 keep(row)
-            elif last is None or new != last[0] or now - last[2] >= limits.get(tag, refresh):
-                self._emit(batch, row, tag, last, new, now)
-        for tag, full in batch.full().items():
-            self._held[tag] = (self._held[tag][0], full)
+            else:
+                judge(batch, row, tag, new, now)
+        if batch.holds:
+            self._tidy(table)
         return batch.result()
 
     def newest(self, tag: str) -> int | None:
         """Return the timestamp of the newest sample known of a tag, emitted or held back; None before the first."""
-        if tag in self._held:
-            return self._held[tag][0][0]
-        state = self._states.get(tag)
-        return None if state is None else state[0][0]
+        known = self._tags.get(tag)
+        sample = None if known is None else known.held or known.newest
+        return None if sample is None else sample[0]
 
     def quiet(self, now_us: int) -> list[str]:
         """Return the tags to read again at `now_us`, for sources whose devices speak only of changes.
@@ -199,127 +235,133 @@ class EmissionFilter:
         These are the tags not emitted for their refresh time, and those that changed within their shortest time which
         has passed since. Tags of which nothing was emitted yet are not among them.
         """
-        refresh, limits = self._refresh_us, self._limits
-        if limits:
-            found = [tag for tag, (_, _, at) in self._states.items() if now_us - at >= limits.get(tag, refresh)]
-        else:
-            found = [tag for tag, (_, _, at) in self._states.items() if now_us - at >= refresh]
-        if self._early:
+        found = [name for name, tag in self._tags.items() if now_us - tag.at >= tag.limit and tag.newest is not None]
+        if self._hurried:
             known = set(found)
-            found += [t for t in self._early - known if now_us - self._states[t][2] >= self._rules[t].least]
+            found += [name for name, tag in self._hurried if tag.is_early(now_us) and name not in known]
         return found
 
+    def _undeclared(self, name: str) -> _Tag:
+        """Return the rules of a tag that is not in the tag list: those of its array for an element of one."""
+        array = self._tags.get(array_tag(name))
+        if array is None:
+            return _Tag(self._refresh_us)
+        made = _Tag(array.limit, array.deadband, array.least)
+        if made.least:
+            self._hurried.append((name, made))
+        return made
+
     def _declare(self, tag: Tag) -> None:
-        least = 1000 * (tag.exc_min_ms or 0)
-        if tag.exc_max_ms is not None:
-            self._limits[tag.tag] = 1000 * tag.exc_max_ms or math.inf
-        if tag.deadband is not None or least:
-            self._rules[tag.tag] = _Rule(tag.deadband, least)
+        limit = self._refresh_us if tag.exc_max_ms is None else 1000 * tag.exc_max_ms or math.inf
+        made = self._tags[tag.tag] = _Tag(limit, tag.deadband, 1000 * (tag.exc_min_ms or 0))
+        if made.least:
+            self._hurried.append((tag.tag, made))
         if tag.deadband_percent is not None:
             self._percents[tag.tag] = tag.deadband_percent
             if tag.low is None or tag.high is None:
-                self._wanting[tag.tag] = None
+                self._wanting.append(tag.tag)
             else:
-                self._apply_range(tag.tag, tag.low, tag.high)
+                self.set_range(tag.tag, tag.low, tag.high)
 
-    def _apply_range(self, tag: str, low: float, high: float) -> None:
-        span = high - low
-        deadband = self._percents[tag] / 100 * span if 0 < span < math.inf else None
-        if deadband is not None or tag in self._rules:
-            self._rules.setdefault(tag, _Rule()).deadband = deadband
-
-    def _emit(self, batch: _Batch, row: int, tag: str, last: _State | None, new: _Sample, now: int) -> None:
-        """Judge a sample of which it is not plain that it is emitted."""
-        if last is None:
-            self._put(batch, row, tag, new, now)
-        elif new[3] in _UNREACHED:
-            self._unreached(batch, row, tag, last, new, now)
-        elif last[0][3] in _UNREACHED:
-            self._recovered(batch, row, tag, last, new, now)
-        elif self._is_repeat(tag, last, new):
-            self._again(batch, row, tag, last, new, now)
-        elif new[0] < last[0][0]:
-            self._late[tag] = (new, *self._late.get(tag, ()))[:_LATE_KEPT]
-            self._states[tag] = (last[0], last[1], now)
-            batch.add(row)
+    def _ruled(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
+        """Judge a sample of a tag with a rule; neither it nor the one before is bad."""
+        held = tag.held or tag.newest
+        if held is None or new[0] <= held[0]:
+            self._judge(batch, row, tag, new, now)
+        elif tag.is_exception(new, now) if tag.least else tag.is_beyond(new):
+            self._changed(batch, row, tag, new, now)
         else:
-            rule = self._rules.get(tag)
-            if rule is None or rule.is_exception(last, new, now):
-                self._changed(batch, row, tag, new, now)
-            else:
-                self._hold(batch, row, tag, rule, last, new)
-                self._refresh(batch, row, tag, last, new, now)
+            tag.held, tag.row = new, (batch.table, row)
+            batch.holds = True
+            if now - tag.at >= tag.limit:
+                self._refresh(batch, row, tag, new, now)
 
-    def _put(self, batch: _Batch, row: _Row, tag: str, new: _Sample, now: int, ts: int | None = None) -> None:
+    def _judge(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
+        """Judge any sample."""
+        newest = tag.newest
+        if newest is None:
+            self._put(batch, (batch.table, row), tag, new, now)
+        elif new[3] in _UNREACHED:
+            self._unreached(batch, row, tag, new, now)
+        elif newest[3] in _UNREACHED:
+            self._recovered(batch, row, tag, new, now)
+        elif tag.is_repeat(new):
+            self._again(batch, row, tag, new, now)
+        elif new[0] < newest[0]:
+            tag.late = (new, *tag.late)[:_LATE_KEPT]
+            tag.at = now
+            batch.add((batch.table, row))
+        elif not tag.ruled or tag.is_exception(new, now):
+            self._changed(batch, row, tag, new, now)
+        elif new[0] > (tag.held or newest)[0]:
+            self._ruled(batch, row, tag, new, now)
+        else:
+            self._refresh(batch, row, tag, new, now)
+
+    def _put(self, batch: _Batch, row: _Row, tag: _Tag, new: _Sample, now: int, ts: int | None = None) -> None:
         """Emit a sample, which is the newest of its tag from now on."""
         batch.add(row, ts)
-        last = self._states.get(tag)
         emitted = new[0] if ts is None else ts
-        self._states[tag] = (new, emitted if last is None or emitted > last[1] else last[1], now)
+        tag.latest = emitted if tag.newest is None else max(emitted, tag.latest)
+        tag.newest, tag.at = new, now
 
-    def _is_repeat(self, tag: str, last: _State, new: _Sample) -> bool:
-        held = self._held.get(tag)
-        return new == last[0] or (held is not None and new == held[0]) or new in self._late.get(tag, ())
-
-    def _unreached(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
-        if new == last[0]:
-            self._refresh(batch, row, tag, last, new, now)
+    def _unreached(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
+        if new == tag.newest:
+            self._refresh(batch, row, tag, new, now)
             return
-        held = self._let_go(batch, tag)
-        if held is not None:
-            self._put(batch, held[1], tag, held[0], now)
-        if last[0][3] not in _UNREACHED:
-            self._before_outage[tag] = last[0] if held is None else held[0]
-        self._put(batch, row, tag, new, now)
+        self._let_go(batch, tag, now)
+        if tag.newest is not None and tag.newest[3] not in _UNREACHED:
+            tag.known = tag.newest
+        self._put(batch, (batch.table, row), tag, new, now)
 
-    def _recovered(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
-        known = new == self._before_outage.pop(tag, None) or new in self._late.get(tag, ())
-        if not known:
-            self._put(batch, row, tag, new, now)
-        if known or (new[0] <= last[1] and new[0] != now):
-            self._put(batch, row, tag, new, now, now)
+    def _recovered(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
+        is_known, late = new == tag.known or new in tag.late, new[0] <= tag.latest
+        tag.known = None
+        if not is_known:
+            self._put(batch, (batch.table, row), tag, new, now)
+        if is_known or (late and new[0] != now):
+            self._put(batch, (batch.table, row), tag, new, now, now)
 
-    def _again(self, batch: _Batch, row: int, tag: str, last: _State, new: _Sample, now: int) -> None:
+    def _again(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
         """Judge a sample that was read before: one that had changed too soon may be emitted now."""
-        held = self._held.get(tag)
-        if held is not None and new == held[0] and self._rules[tag].is_exception(last, new, now):
-            self._let_go(batch, tag)
-            self._put(batch, held[1], tag, new, now)
+        if new == tag.held and tag.is_exception(new, now):
+            self._let_go(batch, tag, now)
         else:
-            self._refresh(batch, row, tag, last, new, now)
+            self._refresh(batch, row, tag, new, now)
 
-    def _changed(self, batch: _Batch, row: int, tag: str, new: _Sample, now: int) -> None:
+    def _changed(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
         """Emit a sample, with the one held back before it in the order of their timestamps."""
-        held = self._let_go(batch, tag)
-        if held is not None and held[0][0] < new[0]:
-            self._put(batch, held[1], tag, held[0], now)
-        self._put(batch, row, tag, new, now)
-        if held is not None and held[0][0] > new[0]:
-            self._put(batch, held[1], tag, held[0], now)
+        held = tag.held
+        if held is not None and held[0] < new[0]:
+            self._let_go(batch, tag, now)
+        self._put(batch, (batch.table, row), tag, new, now)
+        if held is not None and held[0] > new[0]:
+            tag.late = (new, *tag.late)[:_LATE_KEPT]
+            self._let_go(batch, tag, now)
+        tag.held = tag.row = None
 
-    def _hold(self, batch: _Batch, row: int, tag: str, rule: _Rule, last: _State, new: _Sample) -> None:
-        held = self._held.get(tag)
-        if new[0] <= last[0][0] or (held is not None and new[0] < held[0][0]):
-            return
-        self._held[tag] = (new, row)
-        batch.held[tag] = row
-        if rule.least and rule.is_beyond(last[0], new):
-            self._early.add(tag)
-        else:
-            self._early.discard(tag)
+    def _let_go(self, batch: _Batch, tag: _Tag, now: int, ts: int | None = None) -> None:
+        """Emit what is held back of a tag, if there is something."""
+        if tag.held is not None and tag.row is not None:
+            self._put(batch, tag.row, tag, tag.held, now, ts)
+            tag.held = tag.row = None
 
-    def _let_go(self, batch: _Batch, tag: str) -> tuple[_Sample, _Row] | None:
-        """Return the sample that is held of a tag, and hold it no longer."""
-        batch.held.pop(tag, None)
-        self._early.discard(tag)
-        return self._held.pop(tag, None)
-
-    def _refresh(self, batch: _Batch, row: _Row, tag: str, last: _State, new: _Sample, now: int) -> None:
+    def _refresh(self, batch: _Batch, row: int, tag: _Tag, new: _Sample, now: int) -> None:
         """Emit what is known of a tag that was not emitted for a while; a late sample does not become its newest."""
-        if now - last[2] < self._limits.get(tag, self._refresh_us):
+        if now - tag.at < tag.limit or tag.newest is None:
             return
-        held = self._let_go(batch, tag)
-        if held is not None and held[0][0] > new[0]:
-            new, row = held
-        newest = new if new[0] >= last[0][0] else last[0]
-        self._put(batch, row, tag, newest, now, None if new[0] > last[1] else now)
+        if tag.held is not None and tag.held[0] >= new[0]:
+            self._let_go(batch, tag, now, None if tag.held[0] > tag.latest else now)
+        else:
+            newest = new if new[0] >= tag.newest[0] else tag.newest
+            self._put(batch, (batch.table, row), tag, newest, now, None if new[0] > tag.latest else now)
+
+    def _tidy(self, table: pa.Table) -> None:
+        """Let go of old batches when rows that are held keep too many others alive."""
+        self._alive += table.num_rows
+        if self._alive > 4 * len(self._tags) + _SPARE_ROWS:
+            held = [(tag, tag.row) for tag in self._tags.values() if tag.row is not None]
+            kept = _gathered([row for _, row in held]) if held else None
+            for place, (tag, _) in enumerate(held):
+                tag.row = (kept, place)
+            self._alive = len(held)

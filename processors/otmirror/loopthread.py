@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
@@ -38,6 +39,10 @@ class LoopThread:
         """Have the loop call `work`; nothing once it is closed."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(work)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Let `work` run on the loop and return at once; cancelling what is returned cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self, timeout: float = 5.0) -> None:
         """Cancel what still runs and stop the loop. May be called more than once."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
@@ -49,6 +50,12 @@ def secret(context: Any, descriptor: Any) -> str | None:
     value = context.getProperty(descriptor)
     raw = None if value is None else value.getValue()
     return raw or None
+
+
+def path(context: Any, descriptor: Any) -> Path | None:
+    """Return a property that names a file or folder; None when unset."""
+    value = text(context, descriptor)
+    return Path(value) if value else None
 
 
 def flag(context: Any, descriptor: Any) -> bool:

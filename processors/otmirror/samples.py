@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         pa.field("ts_read", pa.int64()),
         pa.field("source", pa.string(), nullable=False),
         pa.field("seq", pa.int64()),
+        pa.field("backfill", pa.bool_(), nullable=False),
     ]
 )
 """Columns of a batch. Times are microseconds since 1970-01-01 UTC; `status` is an unsigned 32-bit code."""
@@ -47,6 +48,9 @@ EXACT_INTEGER = 2**53
 """Integers of a larger magnitude do not fit a double exactly: they travel as `text`, in decimal."""
 
 MIME_TYPE = "application/x-ndjson"
+
+_ABSENT: dict[str, Any] = {"status": 0, "backfill": False}
+"""What a column that may not be null says where nothing is said."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
@@ -70,6 +74,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     ts_server: _Time | None = None
     ts_read: _Time | None = None
     seq: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    backfill: bool | None = False
 
 
 _FIELDS = Line.__struct_fields__
@@ -103,7 +108,7 @@ class Decoded:
 
 
 def table_from_columns(**columns: Any) -> pa.Table:
-    """Build a batch from columns by name; absent nullable columns become null, absent `status` 0.
+    """Build a batch from columns by name; absent nullable columns become null, absent `status` 0, `backfill` False.
 
     Raises:
         pyarrow.ArrowInvalid: a column does not convert, or lengths differ.
@@ -114,8 +119,8 @@ def table_from_columns(**columns: Any) -> pa.Table:
     for spec in SCHEMA:
         values = columns.get(spec.name)
         if values is None:
-            if spec.name == "status":
-                values = [0] * rows
+            if spec.name in _ABSENT:
+                values = [_ABSENT[spec.name]] * rows
             elif not spec.nullable:
                 raise KeyError(spec.name)
             else:
@@ -212,6 +217,7 @@ def _to_table(lines: Sequence[Line]) -> pa.Table:
             columns["value"][index] = None
             if columns["text"][index] is None:
                 columns["text"][index] = str(value)
+    columns["backfill"] = [flag is True for flag in columns["backfill"]]
     return table_from_columns(**columns)
 
 

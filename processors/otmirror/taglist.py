@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ class TagListError(ConfigError):
         super().__init__("; ".join(shown))
 
 
+_INDICES = re.compile(r"(?:\[\d+\])+$")
+
 AddressCheck = Callable[[Tag], str | None]
 """Returns what is wrong with a tag's address or type, or None."""
 
@@ -91,6 +94,11 @@ RowCheck = Callable[[Tag], Iterable[Problem]]
 
 ListCheck = Callable[[list[Tag]], list[Problem]]
 """Returns what is wrong between the tags of a list."""
+
+
+def array_tag(tag: str) -> str:
+    """Return the tag of the array that `tag` is an element of by its name (`x[0]`, `x[1][2]`), or `tag` itself."""
+    return _INDICES.sub("", tag) if tag.endswith("]") else tag
 
 
 def from_properties(

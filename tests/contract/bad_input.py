@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import socket
 import threading
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from harness import Runner
 from otmirror.loopthread import LoopThread
@@ -68,6 +73,37 @@ def line(tag: str, second: int, value: object, **fields: object) -> bytes:
     """Return one good sample of the given second after T0, written without the library."""
     sample = {"tag": tag, "ts": T0 + second * 1_000_000, "value": value, "type": "double", "quality": "good"}
     return json.dumps(sample | {"source": "test"} | fields).encode()
+
+
+def login_files() -> dict[str, bytes]:
+    """A user's certificate and key, an expired certificate, the key of somebody else, one of another kind, and one that
+    is encrypted."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    secret = serialization.BestAvailableEncryption(SECRET.encode())
+    return {
+        "user.pem": _certificate(key, 1_000_000_000),
+        "old.pem": _certificate(key, -86_400),
+        "user.key": _pem(key),
+        "other.key": _pem(other),
+        "curve.key": _pem(ec.generate_private_key(ec.SECP256R1())),
+        "secret.key": _pem(key, secret),
+    }
+
+
+def _pem(key: Any, how: serialization.KeySerializationEncryption | None = None) -> bytes:
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    found: bytes = key.private_bytes(pem, form, how or serialization.NoEncryption())
+    return found
+
+
+def _certificate(key: rsa.RSAPrivateKey, seconds: int) -> bytes:
+    """A certificate that is valid for so many seconds from now."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, USER)])
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(until - datetime.timedelta(days=20_000)).not_valid_after(until)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 class Spoken:

@@ -28,6 +28,7 @@ from bad_input import (
     by_tag,
     cycles,
     free_port,
+    login_files,
     recovered,
 )
 from cryptography import x509
@@ -55,7 +56,16 @@ FILES = {
     "header.csv": b"tag,address\n",
     "latin.csv": b"tag,address\na/P,ns=2;s=P\nDruck\xfc,ns=2;s=T\n",
     "twice.csv": b"tag,address,type\na/P,{0},{1}\na/T,{0},{1}\na/P,{0},{1}\n",
+    **login_files(),
 }
+
+
+def login(certificate: str | None, key: str | None, password: str | None = None) -> dict[str, str | None]:
+    """Properties of a log-in by certificate; the names are those of files."""
+    return {
+        "username": None, "password": None, "user_key_password": password,
+        "user_certificate_file": certificate and "{folder}/" + certificate, "user_key_file": key and "{folder}/" + key,
+    }  # fmt: skip
 
 
 def file(name: str) -> dict[str, str | None]:
@@ -95,6 +105,7 @@ def mistakes() -> Iterator[Mistake]:
     yield Mistake(OPCUA, {"max_requests_per_second": "often"}, ("Max Requests Per Second", "'often'"))
     yield Mistake(OPCUA, {"security_policy": "None"}, ("Password", "choose Basic256Sha256", "Without Encryption"))
     yield Mistake(OPCUA, {"username": None}, ("Password: is set, but Username is not",))
+    yield from login_mistakes()
     for devices in ("plc:70000", "plc:a", "plc 7", "http://plc:502"):
         yield Mistake(MODBUS, {"devices": devices}, ("Devices", devices, "host:port"))
     for url in ("vm:8428", "ftp://vm:8428", "http://", "http://vm:70000", "http://[::1"):
@@ -113,6 +124,30 @@ def mistakes() -> Iterator[Mistake]:
         yield Mistake(ICEBERG, sql | {"catalog_uri": uri}, ("Catalog URI: holds a password", "Catalog Credential"))
     yield Mistake(ICEBERG, sql | {"catalog_uri": "db/x"}, ("Catalog URI", "postgresql+psycopg2://host/db"))
     yield Mistake(ICEBERG, {"catalog_type": "rest", "catalog_uri": "db"}, ("Catalog URI", "https://host:8181"))
+
+
+def login_mistakes() -> Iterator[Mistake]:
+    for policy in ("Basic256", "Basic128Rsa15"):
+        yield Mistake(OPCUA, {"security_policy": policy}, (policy, "no longer safe", "Allow Deprecated Security"))
+    for certificate, key, password, expected in (
+        ("user.pem", None, None, ("User Certificate File: is set, but User Key File is not",)),
+        (None, "user.key", None, ("User Key File: is set, but User Certificate File is not",)),
+        (None, None, SECRET, ("User Key Password: is set, but User Key File is not",)),
+        ("none.pem", "user.key", None, ("User Certificate File", "none.pem cannot be read: No such file")),
+        ("user.pem", "none.key", None, ("User Key File", "none.key cannot be read: No such file")),
+        ("latin.csv", "user.key", None, ("User Certificate File", "latin.csv is no X.509 certificate (PEM or DER)")),
+        ("user.key", "user.key", None, ("User Certificate File", "user.key is no X.509 certificate")),
+        ("user.pem", "user.pem", None, ("User Key File", "user.pem is no private key (PEM or DER)")),
+        ("old.pem", "user.key", None, ("User Certificate File", "old.pem expired on ", "replace it")),
+        ("user.pem", "other.key", None, ("User Key File", "other.key does not belong to the certificate", "user.pem")),
+        ("user.pem", "curve.key", None, ("User Key File", "curve.key is no RSA key")),
+        ("user.pem", "secret.key", None, ("User Key File", "secret.key is encrypted: set User Key Password")),
+        ("user.pem", "secret.key", f"{SECRET}!", ("User Key Password: does not open", "secret.key")),
+        ("user.pem", "user.key", SECRET, ("User Key Password", "user.key is not encrypted", "remove the password")),
+    ):
+        yield Mistake(OPCUA, login(certificate, key, password), expected)
+    both = login("user.pem", "user.key") | {"username": USER, "password": SECRET}
+    yield Mistake(OPCUA, both, ("Username and User Certificate File: both are set", "a session has one user: remove"))
 
 
 def shown(mistake: Mistake) -> str:
@@ -139,6 +174,13 @@ def test_a_mistake_is_told_once_on_the_canvas_and_never_raises(mistake: Mistake,
     assert processor.runner.java.yields == 3
     [line] = processor.told()
     assert line in message
+
+
+def test_every_mistake_of_security_is_told_at_once(speak: Speak) -> None:
+    wrong = login("none.pem", "none.key") | {"security_policy": "Basic256", "session_timeout": "0 sec"}
+    told = "\n".join(sorted(speak(OPCUA, **wrong).validate()))
+    for part in ("Policy: Basic256", "none.pem cannot be read", "none.key cannot be read", "Session Timeout: 0 s"):
+        assert part in told
 
 
 def test_a_tag_list_that_comes_back_is_read_without_a_restart(plant: Plant, speak: Speak, tmp_path: Path) -> None:

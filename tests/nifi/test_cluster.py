@@ -11,19 +11,24 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from otmirror.cli.app import app
 from otmirror.demo import run, stores
 from otmirror.demo.audit import audit
 from otmirror.demo.stack import SOURCES, Stack
 from otmirror.embedded.bundle import PROCESSORS, bundle_dependencies
 from otmirror.embedded.cluster import Cluster
+from otmirror.embedded.joining import Patience
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.flow.api import Rest
 from otmirror.flow.client import NifiApi
 
 from .pilots import await_that, connected_to, folder
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1200)]
+NEVER = 1e6
+TOLD = "StandardFlowService Node disconnected due to "
 RESUMED_WITHIN = 30.0
 """Seconds from the kill of the primary node until the other one has read its first sample."""
 
@@ -32,7 +37,8 @@ class Patient(NifiApi):
     """NiFi fails to merge what its nodes tell of a Python processor that not all of them have loaded: ask again."""
 
     def components(self, group, queues=()):
-        for _ in range(40):
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
             with suppress(UnavailableError):
                 return super().components(group, queues)
             time.sleep(0.25)
@@ -107,7 +113,7 @@ def story(stack):
     seen["states"] = [node.state for node in stack.nifi.status()]
     seen["sessions after the restart"] = [sockets(port) for port in stack.device_ports()]
     stack.stop_sources()
-    stack.drain(120)
+    stack.drain(360)
     seen["cold"] = stack.lakehouse.samples()
     hot = stores.victoriametrics(stack.victoriametrics.url, raw=False)
     rejects = stack.lakehouse.rejects()
@@ -182,3 +188,62 @@ def test_what_waited_on_the_killed_nodes_disk_was_stored(story):
     assert reads[True] > 0
     assert reads[False] > 0
     assert [source.hot_missing for source in story["audit"].sources] == [0, 0]
+
+
+@pytest.fixture
+def disconnected(stack, story):
+    """The number of a node that somebody took out of the cluster on the canvas; it runs on."""
+    assert story["states"] == ["CONNECTED", "CONNECTED"]
+    await_that(lambda: stack.nifi.primary() is not None, 60, "the cluster has no primary node")
+    node = 3 - stack.nifi.primary()
+    if stack.nifi.status()[node - 1].state == "DISCONNECTED":
+        return node
+    log = stack.nifi.nodes[node - 1].app_log
+    told = log.read_text().count(TOLD)
+    rest = Rest(stack.nifi.nodes[2 - node].url)
+    (node_id,) = (
+        known["nodeId"]
+        for known in rest.get("/controller/cluster")["cluster"]["nodes"]
+        if known["apiPort"] == stack.nifi.nodes[node - 1].port
+    )
+    rest.put(f"/controller/cluster/nodes/{node_id}", {"node": {"nodeId": node_id, "status": "DISCONNECTING"}})
+    # The node is told a moment after the cluster says so; a request to connect before that would be undone by it.
+    await_that(lambda: log.read_text().count(TOLD) > told, 60, "the node was not told that it is disconnected")
+    assert stack.nifi.status()[node - 1].state == "DISCONNECTED"
+    return node
+
+
+def test_the_message_says_what_the_cluster_knows_of_a_node_that_is_not_connected(stack, disconnected):
+    before = [node.pid for node in stack.nifi.nodes]
+    with pytest.raises(UnavailableError) as failed:
+        stack.nifi.start(5.0, Patience(settle=NEVER, restart=NEVER))
+    told = str(failed.value)
+    assert told.startswith(
+        f"not all nodes are connected after 5 s: node {disconnected} DISCONNECTED, the cluster says: "
+    )
+    assert "requested that node be disconnected from cluster" in told
+    assert told.endswith(f"log: {stack.nifi.nodes[disconnected - 1].app_log}")
+    assert "\n" not in told
+    assert [node.pid for node in stack.nifi.nodes] == before
+
+
+def test_the_command_connects_a_node_again_that_was_disconnected(stack, disconnected):
+    home = ["--home", str(stack.nifi.home)]
+    assert "disconnected, " in CliRunner().invoke(app, ["nifi", "status", *home]).stdout
+    before = [node.pid for node in stack.nifi.nodes]
+    told = CliRunner().invoke(app, ["nifi", "start", *home])
+    assert told.exit_code == 0, told.output
+    assert f"node {disconnected} is DISCONNECTED, asked to connect" in told.stderr
+    assert [node.state for node in stack.nifi.status()] == ["CONNECTED", "CONNECTED"]
+    assert [node.pid for node in stack.nifi.nodes] == before
+    with pytest.raises(UnavailableError, match="runs already"):
+        stack.nifi.start()
+
+
+def test_a_node_that_asking_does_not_help_is_restarted(stack, disconnected):
+    before, said = [node.pid for node in stack.nifi.nodes], []
+    stack.nifi.start(patience=Patience(settle=NEVER, restart=0.0), say=said.append)
+    assert said == [f"node {disconnected} is DISCONNECTED, restarted"]
+    assert [node.state for node in stack.nifi.status()] == ["CONNECTED", "CONNECTED"]
+    changed = [old != new.pid for old, new in zip(before, stack.nifi.nodes, strict=True)]
+    assert changed == [number == disconnected for number in (1, 2)]

@@ -20,7 +20,7 @@ from otmirror.errors import ConfigError, UnavailableError
 from otmirror.flow.canonical import dumps, keep_local, load
 from otmirror.flow.client import NifiApi
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 SOURCE = """
 from nifiapi.flowfilesource import FlowFileSource, FlowFileSourceResult
@@ -127,7 +127,7 @@ def write_flow(path: Path) -> None:
     path.write_text(json.dumps(flow))
 
 
-def until(done: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(done: Callable[[], Any], seconds: float = 180.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := done()):
         assert time.monotonic() < end, "waited too long"

@@ -12,7 +12,7 @@ from otmirror.workspace import PROJECT
 
 from .keystores import keystores
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 FLOWS = PROJECT / "flows"
 # What a NiFi without its MQTT and Kafka archives does not have, by the name on the canvas.
 LACKING = {

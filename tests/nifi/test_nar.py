@@ -12,11 +12,11 @@ from otmirror.workspace import PROJECT
 
 from .pilots import folder, pilot
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
 
 
 def test_the_pilot_runs_on_the_nar_that_make_nar_builds():
-    subprocess.run([sys.executable, "-m", "otmirror", "nar"], check=True, timeout=300, cwd=PROJECT)
+    subprocess.run([sys.executable, "-m", "otmirror", "nar"], check=True, timeout=600, cwd=PROJECT)
     nar = PROJECT / "dist" / f"otmirror-nar-{otmirror.__version__}.nar"
     with zipfile.ZipFile(nar) as archive:
         names = set(archive.namelist())

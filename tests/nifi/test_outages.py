@@ -31,7 +31,7 @@ def stack():
 def reckon(stack, with_provenance=True):
     """Stop the sources, drain, audit both stores, start again."""
     stack.stop_sources()
-    stack.drain(180)
+    stack.drain(360)
     rejects = stack.lakehouse.rejects()
     result = audit(
         stack.lakehouse.samples(),

@@ -13,7 +13,7 @@ from otmirror.flow.trace import origins
 
 from .pilots import folder, pilot
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")

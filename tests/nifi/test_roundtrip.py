@@ -14,7 +14,7 @@ from otmirror.flow.catalogue import OWN, catalogue
 from otmirror.flow.diff import diff
 from otmirror.workspace import PROJECT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 PILOT = PROJECT / "flows" / "pilot.json"
 
 

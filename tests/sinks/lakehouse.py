@@ -7,8 +7,13 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+import pyarrow as pa
 from batches import batch
 from pyiceberg.catalog import load_catalog
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import DayTransform
+from pyiceberg.types import DoubleType, LongType, NestedField, StringType, TimestamptzType
 
 from otmirror.clock import SystemClock
 from otmirror.iceberg import upkeep
@@ -80,3 +85,22 @@ def needed(folder):
     paths += [snapshot.manifest_list for snapshot in table.metadata.snapshots]
     paths += [table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)]
     return {path.rpartition("/")[2] for path in paths}
+
+
+def before_backfill(folder):
+    """Make a table as the first version made it, with one row (tag old, T0, 0.5), by pyiceberg alone."""
+    names = [
+        ("tag", StringType(), True), ("ts", TimestamptzType(), True), ("value", DoubleType(), False),
+        ("text", StringType(), False), ("type", StringType(), True), ("quality", StringType(), True),
+        ("status", LongType(), True), ("unit", StringType(), False), ("ts_server", TimestamptzType(), False),
+        ("ts_read", TimestamptzType(), False), ("source", StringType(), True), ("seq", LongType(), False),
+        ("batch", StringType(), True),
+    ]  # fmt: skip
+    catalog = load_catalog("otmirror", type="sql", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+    catalog.create_namespace("ot")
+    schema = Schema(*(NestedField(n, name, kind, required=r) for n, (name, kind, r) in enumerate(names, 1)))
+    table = catalog.create_table("ot.samples", schema, partition_spec=PartitionSpec(
+        PartitionField(2, 1000, DayTransform(), "ts_day")))  # fmt: skip
+    row = {"tag": "old", "ts": T0, "value": 0.5, "type": "double", "quality": "good", "status": 0, "source": "test",
+           "batch": "b"}  # fmt: skip
+    table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from batches import batch, line
-from lakehouse import DAY, T0, Later, job, maintain, open_table, rows, sink, us, write
+from lakehouse import DAY, T0, Later, before_backfill, job, maintain, open_table, rows, sink, us, write
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.schema import Schema
@@ -334,6 +334,21 @@ def test_columns_of_somebody_else_are_kept(tmp_path):
     table.append(extra.set_column(place, extra.schema.field(place), pa.array(["mine"], extra.schema.field(place).type)))
     assert maintain(tmp_path).duplicates == 2
     assert {(r["tag"], r["seq"], r["remark"]) for r in rows(tmp_path)} == {("t", 0, None), ("u", None, "mine")}
+
+
+@pytest.mark.parametrize("chunk_rows", [500_000, 2])
+def test_what_was_backfilled_is_still_told_after_maintenance_also_in_an_older_table(tmp_path, chunk_rows):
+    """The live row of a sample is the earlier one: it counts, not the one from history."""
+    before_backfill(tmp_path)
+    write(tmp_path, line("t", T0, 1, ts_read=T0 + 1), line("t", T0 + 5, 2, ts_read=T0 + 90, backfill=True))
+    write(tmp_path, line("t", T0, 1, ts_read=T0 + 99, backfill=True), line("u", T0, 1, backfill=True))
+    shown = duckdb.connect()
+    shown.register("samples", open_table(tmp_path).scan().to_arrow())
+    view = shown.sql(views.query("duckdb", "samples"))
+    expected = {("old", 0, None), ("t", 0, False), ("t", 5, True), ("u", 0, True)}
+    assert {(r["tag"], us(r["ts"]) - T0, r["backfill"]) for r in view.to_arrow_table().to_pylist()} == expected
+    assert maintain(tmp_path, chunk_rows=chunk_rows).duplicates == 1
+    assert {(r["tag"], us(r["ts"]) - T0, r["backfill"]) for r in rows(tmp_path)} == expected
 
 
 def test_maintenance_and_view_in_a_real_rest_catalog():

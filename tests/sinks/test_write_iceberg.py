@@ -6,21 +6,26 @@ import glob
 import json
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from batches import batch, line, well
+from lakehouse import before_backfill
 from pyiceberg.catalog import load_catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, LongType, NestedField, StringType, TimestamptzType
 
+from otmirror import samples
 from otmirror.clock import SystemClock
 from otmirror.errors import MistakesError
-from otmirror.iceberg.catalog import database
+from otmirror.iceberg.catalog import database, open_catalog
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.schema import SAMPLES, sample_rows
 from otmirror.iceberg.sink import IcebergSink
+from otmirror.iceberg.writer import TableWriter
 
 T0 = 1_700_000_000_000_000  # 2023-11-14T22:13:20Z
 DAY = 86_400_000_000
@@ -69,7 +74,7 @@ def test_a_recorded_well_is_stored_exactly_once(tmp_path):
 def test_every_column_and_the_tables_design(tmp_path):
     text = line(
         "a/b", T0 + 123456, None, type="uint64", text="18446744073709551615", quality="uncertain", status=0x40900000,
-        unit="\u00b0C", ts_server=T0 + 1, ts_read=T0 + 2, source="opcua:plc-7", seq=9, extra="ignored",
+        unit="\u00b0C", ts_server=T0 + 1, ts_read=T0 + 2, source="opcua:plc-7", seq=9, backfill=True, extra="ignored",
     )  # fmt: skip
     output = sink(tmp_path).write(batch(text, line("a/c", T0, 1.5)), {})
     assert output.relationship == "success"
@@ -78,9 +83,11 @@ def test_every_column_and_the_tables_design(tmp_path):
     assert one == {
         "tag": "a/b", "ts": moment(T0 + 123456), "value": None, "text": "18446744073709551615", "type": "uint64",
         "quality": "uncertain", "status": 0x40900000, "unit": "\u00b0C", "ts_server": moment(T0 + 1),
-        "ts_read": moment(T0 + 2), "source": "opcua:plc-7", "seq": 9, "batch": output.attributes["otmirror.batch"],
+        "ts_read": moment(T0 + 2), "source": "opcua:plc-7", "seq": 9, "backfill": True,
+        "batch": output.attributes["otmirror.batch"],
     }  # fmt: skip
     assert (other["value"], other["text"], other["status"], other["seq"]) == (1.5, None, 0, None)
+    assert other["backfill"] is False
     table = open_table(tmp_path)
     assert str(table.current_snapshot().snapshot_id) == output.attributes["otmirror.iceberg.snapshot"]
     assert output.attributes["otmirror.iceberg.rows"] == "2"
@@ -180,6 +187,36 @@ def test_an_older_table_gets_the_missing_columns(tmp_path):
     found = {row["tag"]: row for row in rows(tmp_path)}
     assert (found["old"]["value"], found["old"]["remark"], found["old"]["unit"]) == (0.5, "mine", None)
     assert (found["new"]["value"], found["new"]["remark"], found["new"]["unit"]) == (1.5, None, "Pa")
+
+
+def test_a_table_from_before_backfill_takes_it_also_from_many_writers_at_once(tmp_path):
+    before_backfill(tmp_path)
+    writers = [sink(tmp_path) for _ in range(4)]
+    contents = [batch(line(f"new{n}", T0 + n, n, backfill=bool(n % 2) or None)) for n in range(len(writers))]
+    start = threading.Barrier(len(writers))
+
+    def write(n):
+        start.wait(10)
+        for _ in range(10):
+            output = writers[n].write(contents[n], {})
+            if output.relationship != "retry":
+                return output.relationship
+        return output.attributes["otmirror.error"]
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        assert list(pool.map(write, range(len(writers)))) == ["success"] * len(writers)
+    found = {row["tag"]: row["backfill"] for row in rows(tmp_path)}
+    assert found == {"old": None, "new0": False, "new1": True, "new2": False, "new3": True}
+    assert [field.name for field in open_table(tmp_path).schema().fields].count("backfill") == 1
+
+
+def test_a_writer_that_opened_the_table_before_another_added_the_column(tmp_path):
+    before_backfill(tmp_path)
+    early = TableWriter(open_catalog(Config(warehouse=str(tmp_path))), "ot.samples", SAMPLES)
+    assert sink(tmp_path).write(batch(line("t", T0, 1, backfill=True)), {}).relationship == "success"
+    decoded, _ = sample_rows(samples.decode(batch(line("u", T0, 2, backfill=True))).table, "c" * 32)
+    assert not early.append(decoded, "c" * 32).duplicate
+    assert {row["tag"]: row["backfill"] for row in rows(tmp_path)} == {"old": None, "t": True, "u": True}
 
 
 def test_a_table_of_another_kind_is_a_failure_that_names_the_columns(tmp_path):

@@ -34,6 +34,20 @@ def test_a_line_holds_exactly_what_was_said_and_no_more():
     assert set(json.loads(samples.encode(table()))) == set(GOOD)
 
 
+def test_only_what_was_backfilled_says_so():
+    batch = table(tag=["a", "b"], ts=[1, 2], type=["double"] * 2, quality=["good"] * 2, source=["s"] * 2,
+                  value=[1.0, 2.0], backfill=[False, True])  # fmt: skip
+    first, second = map(json.loads, samples.encode(batch).splitlines())
+    assert "backfill" not in first
+    assert second["backfill"] is True
+    assert samples.decode(samples.encode(batch)).table.equals(batch)
+
+
+@pytest.mark.parametrize(("written", "read"), [(..., False), (False, False), (None, False), (True, True)])
+def test_a_sample_that_says_nothing_of_it_was_not_backfilled(written, read):
+    assert samples.decode(line(backfill=written)).table.column("backfill").to_pylist() == [read]
+
+
 def test_a_bad_sample_is_written_with_a_null_value():
     batch = table(value=[None], quality=["bad"], status=[0x80310000])
     assert json.loads(samples.encode(batch))["value"] is None
@@ -75,6 +89,7 @@ def test_batches_concatenate():
         (line(type="float8"), "$.type"),
         (line(status=-1), "$.status"),
         (line(status=2**32), "$.status"),
+        (line(backfill="yes"), "$.backfill"),
         (line(value=1, quality="bad"), "a bad sample carries a value"),
         (b'{"tag":"a","ts":1,"value":NaN,"type":"double","quality":"good","source":"s"}\n', "malformed"),
         (

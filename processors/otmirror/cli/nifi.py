@@ -42,7 +42,10 @@ def install() -> None:
 
 @app.command()
 def start(home: Home = None, port: Port = PORT, nar: Nar = None, nodes: Nodes = None) -> None:
-    """Start NiFi with the processors and wait until it answers; with --nodes a cluster, until all are connected."""
+    """Start NiFi with the processors and wait until it answers; with --nodes a cluster, until all are connected.
+
+    In a cluster that runs, the nodes that do not run are started and those that are disconnected asked to connect.
+    """
     if not nar:
         bundle_dependencies(_say)
     install_nifi(_say)
@@ -50,7 +53,7 @@ def start(home: Home = None, port: Port = PORT, nar: Nar = None, nodes: Nodes = 
     if layout(home_of(home)) or (nodes or 1) > 1:
         cluster = Cluster(home_of(home), nodes or 0, port, extensions, nar or [])
         with Console(stderr=True).status(f"{len(cluster.nodes)} NiFi nodes start ..."):
-            cluster.start()
+            cluster.start(say=_say)
         for node in cluster.status():
             typer.echo(_told(node))
         return
@@ -126,7 +129,8 @@ def _told(node: NodeStatus) -> str:
         return f"node {node.number} does not run: {node.url}"
     roles = [name for role, name in ((COORDINATOR, "coordinator"), (PRIMARY, "primary")) if role in node.roles]
     queued = f"queued {node.queued}" if node.queued else ""
-    parts = [(node.state or "runs, not yet in the cluster").lower(), *roles, f"pid {node.pid}", queued]
+    said = f"the cluster says: {node.said}" if node.said and not node.connected else ""
+    parts = [(node.state or "runs, not yet in the cluster").lower(), *roles, f"pid {node.pid}", queued, said]
     return f"node {node.number} {node.url} {', '.join(part for part in parts if part)}"
 
 

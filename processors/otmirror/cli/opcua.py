@@ -25,16 +25,20 @@ from otmirror.opcua.faults import status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.plan import ReadPlan
 from otmirror.opcua.readings import Reading
+from otmirror.opcua.study import forms_of, study
 from otmirror.status import STATUS
 from otmirror.taglist import Tag
 
 PASSWORD = "OTMIRROR_OPCUA_PASSWORD"  # noqa: S105 - the variable's name
+KEY_PASSWORD = "OTMIRROR_OPCUA_KEY_PASSWORD"  # noqa: S105 - the variable's name
 AHEAD = 60.0
 """Seconds by which a device's clock may be ahead of this machine's."""
 T = TypeVar("T")
 
 app = typer.Typer(
-    help=f"Look at an OPC UA server, read-only. The password of --username comes from {PASSWORD}.", no_args_is_help=True
+    help=f"Look at an OPC UA server, read-only. The password of --username comes from {PASSWORD}, that of --user-key "
+    f"from {KEY_PASSWORD}.",
+    no_args_is_help=True,
 )
 
 Url = Annotated[str, typer.Argument(help="Address of the server, such as opc.tcp://10.1.2.3:4840.")]
@@ -42,21 +46,26 @@ Policy = Annotated[str, typer.Option(help="Security Policy of the processor.")]
 Mode = Annotated[str, typer.Option(help="Security Mode of the processor.")]
 User = Annotated[str | None, typer.Option(help="User name; anonymous without it.")]
 Plain = Annotated[bool, typer.Option("--allow-plain-password", help="Send the password where nothing protects it.")]
+UserCert = Annotated[Path | None, typer.Option(help="The user's X.509 certificate, instead of --username.")]
+UserKey = Annotated[Path | None, typer.Option(help="Private key of --user-cert.")]
+Deprecated = Annotated[bool, typer.Option("--allow-deprecated", help="Allow policies that are no longer safe.")]
 Pki = Annotated[Path, typer.Option(help="Folder for certificates, as of the processor.")]
 Trust = Annotated[str, typer.Option(help="Which server certificate is accepted: first use, trusted only, any.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for each answer.")]
 
 
 def _config(
-    url: str, tags: tuple[Tag, ...], policy: str, mode: str, user: str | None, plain: bool, pki: Path, trust: str,
-    timeout: float,
+    url: str, tags: tuple[Tag, ...], policy: str, mode: str, user: str | None, plain: bool, user_cert: Path | None,
+    user_key: Path | None, deprecated: bool, pki: Path, trust: str, timeout: float,
 ) -> OpcUaConfig:  # fmt: skip
     password = os.environ.get(PASSWORD) if user else None
     if user and password is None:
         raise ConfigError(f"--username: set the environment variable {PASSWORD} to the password")
     return OpcUaConfig(
-        url, tags, policy=policy, mode=mode, username=user, password=password, allow_plain_password=plain, pki=pki,
-        trust=trust, request_timeout=timeout,
+        url, tags, policy=policy, mode=mode, username=user, password=password, allow_plain_password=plain,
+        user_certificate=user_cert, user_key=user_key, allow_deprecated=deprecated,
+        user_key_password=(os.environ.get(KEY_PASSWORD) or None) if user_key else None,
+        pki=pki, trust=trust, request_timeout=timeout,
     )  # fmt: skip
 
 
@@ -74,6 +83,9 @@ def browse(
     mode: Mode = "SignAndEncrypt",
     username: User = None,
     allow_plain_password: Plain = False,
+    user_cert: UserCert = None,
+    user_key: UserKey = None,
+    allow_deprecated: Deprecated = False,
     pki: Pki = Path("otmirror-pki"),
     trust: Trust = "first use",
     timeout: Timeout = 10.0,
@@ -84,7 +96,10 @@ def browse(
     """
     if output is not None and output.exists() and not force:
         raise ConfigError(f"{output} is there already: choose another file, or give --force to overwrite it")
-    config = _config(url, (Tag("-", "i=2259"),), policy, mode, username, allow_plain_password, pki, trust, timeout)
+    config = _config(
+        url, (Tag("-", "i=2259"),), policy, mode, username, allow_plain_password, user_cert, user_key,
+        allow_deprecated, pki, trust, timeout,
+    )  # fmt: skip
     start = address.parse(root)
     choice = discovery.Choice(tuple(include or ()), tuple(exclude or ()), depth)
     found: list[discovery.Variable] = []
@@ -121,7 +136,7 @@ async def _browse(
             typer.echo(f"{looked} nodes looked at, {count} variables", err=True)
 
     try:
-        await client.connect()
+        await _connect(client)
         node = root.node_id(client.namespaces)
         if node is None:
             raise ConfigError(f"--root: namespace URI {root.uri!r} is not in the server's NamespaceArray")
@@ -129,6 +144,12 @@ async def _browse(
             found.append(variable)
     finally:
         await client.close()
+
+
+async def _connect(client: GuardedClient) -> None:
+    await client.connect()
+    for _, text in client.warnings:
+        typer.echo(f"warning: {text}", err=True)
 
 
 @app.command()
@@ -140,13 +161,19 @@ def check(
     mode: Mode = "SignAndEncrypt",
     username: User = None,
     allow_plain_password: Plain = False,
+    user_cert: UserCert = None,
+    user_key: UserKey = None,
+    allow_deprecated: Deprecated = False,
     pki: Pki = Path("otmirror-pki"),
     trust: Trust = "first use",
     timeout: Timeout = 10.0,
 ) -> None:
     """Read a tag list once and show what would be mirrored, problems first. Exit status 1 when there are any."""
     tags = tuple(taglist.load(file, address.check))
-    config = _config(url, tags, policy, mode, username, allow_plain_password, pki, trust, timeout)
+    config = _config(
+        url, tags, policy, mode, username, allow_plain_password, user_cert, user_key, allow_deprecated, pki, trust,
+        timeout,
+    )  # fmt: skip
     rows = asyncio.run(_once(config))
     now = time.time()
     told = [row | {"problem": problem(tag, row, now)} for tag, row in zip(tags, rows, strict=True)]
@@ -167,8 +194,9 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
     client, plan = GuardedClient(config), ReadPlan(config)
     found: dict[int, Reading] = {}
     try:
-        await client.connect()
+        await _connect(client)
         plan.resolve(client.namespaces)
+        studied = await study(client, config.tags, plan.node_ids, forms_of(config))
         asked = [(n, node) for n, node in enumerate(plan.nodes) if node is not None]
 
         def deliver(start: int, values: list[Reading]) -> None:
@@ -178,8 +206,8 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
         await ChunkReader(client.read_values, limit).read([node for _, node in asked], deliver)
     finally:
         await client.close()
-    batch, now = Batch(config.source), time.time_ns() // 1000
-    for n, tag in enumerate(config.tags):
+    batch, now = Batch(config.source, studied.forms), time.time_ns() // 1000
+    for n, tag in enumerate(studied.tags):
         if n in found:
             batch.add(tag, found[n], now)
         else:
@@ -191,7 +219,8 @@ def problem(tag: Tag, row: dict[str, Any], now: float) -> str | None:
     """Return what is wrong with a tag's sample (`now` in seconds since 1970), or None."""
     if row["quality"] != "good":
         return f"{row['quality']}: {status_name(row['status'])}"
-    if tag.type is not None and row["type"] != tag.type and (tag.scale, tag.offset) == (1.0, 0.0):
+    named_integer = row["type"] == "enum" and (tag.type or "").startswith(("int", "uint"))
+    if tag.type is not None and row["type"] != tag.type and not named_integer and (tag.scale, tag.offset) == (1.0, 0.0):
         return f"is of type {row['type']}, the list says {tag.type}"
     if row["value"] is None and row["text"] is None:
         return "good, but without a value"
@@ -203,7 +232,7 @@ def problem(tag: Tag, row: dict[str, Any], now: float) -> str | None:
 def _table(told: list[dict[str, Any]], addresses: dict[str, str], now: float) -> None:
     table = Table("tag", "address", "value", "unit", "age, s", "problem")
     for row in told:
-        value = row["text"] if row["value"] is None else f"{row['value']:g}"
+        value = " ".join(one for one in ("" if row["value"] is None else f"{row['value']:g}", row["text"]) if one)
         age = "" if row["ts_source"] is None else f"{now - row['ts_source'] / 1e6:.1f}"
-        table.add_row(row["tag"], addresses[row["tag"]], value or "", row["unit"] or "", age, row["problem"] or "")
+        table.add_row(row["tag"], addresses[row["tag"]], value, row["unit"] or "", age, row["problem"] or "")
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -87,7 +87,7 @@ class BusStack(Stack):
             f"--{self.through}", f"127.0.0.1:{self.broker.port}", "--topics", topics,
             "--consume", f"http://127.0.0.1:{self._hub_port}/samples", "--redeliver", str(self.redeliver),
         ]  # fmt: skip
-        self.relay.start(argv, lambda: not port_is_free(self._relay_port), 30.0)
+        self.relay.start(argv, lambda: not port_is_free(self._relay_port), 90.0)
 
     def drain_bus(self, emitted: int, seconds: float) -> None:
         """Wait until as many different samples are in Iceberg as left the sources, and all queues are empty.

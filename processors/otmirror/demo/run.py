@@ -49,7 +49,7 @@ def record(
     memory = _memory(stack)
     before_stop()
     stack.stop_sources()
-    stack.drain(120)
+    stack.drain(300)
     return _reckon(stack, started, seconds, freshness.ages, memory)
 
 

@@ -99,7 +99,7 @@ class Stack:
             sys.executable, "-m", "otmirror", "plant", "--opcua-port", "0", "--modbus-port", "0",
             "--status-file", str(status), "--write-tags", str(self.folder / "tags"), *self.plant_arguments,
         ]  # fmt: skip
-        self.plant.start(argv, status.exists, 60.0)
+        self.plant.start(argv, status.exists, 120.0)
 
     def plant_status(self) -> dict[str, str]:
         """Return what the plant says of itself: its addresses and progress."""

@@ -57,7 +57,7 @@ class Mosquitto:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(self._config()) + "\n")
-        self._server.start([str(binary), "-c", str(config)], lambda: _listens(self.port), 20.0)
+        self._server.start([str(binary), "-c", str(config)], lambda: _listens(self.port), 60.0)
 
     def stop(self) -> None:
         """Stop it; what it holds is on disk."""
@@ -119,7 +119,7 @@ class Kafka:
         """Its bootstrap address."""
         return f"127.0.0.1:{self.port}"
 
-    def start(self, timeout: float = 90.0) -> None:
+    def start(self, timeout: float = 180.0) -> None:
         """Start it and wait until it listens; a second start keeps ports and data.
 
         Raises:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import requests
 
 from otmirror.embedded.conf import Member, share_sensitive_key
 from otmirror.embedded.install import Installation, install
-from otmirror.embedded.loopback import session
-from otmirror.embedded.processes import free_port, wait_until
+from otmirror.embedded.joining import Joining, Patience, View, last_events, request_connection, view
+from otmirror.embedded.processes import free_port
 from otmirror.embedded.server import START_TIMEOUT, EmbeddedNifi
 from otmirror.embedded.zookeeper import ZooKeeper
 from otmirror.errors import ConfigError, UnavailableError
 
 _FILE = "cluster.json"
+_POLL = 0.5
 PRIMARY, COORDINATOR = "Primary Node", "Cluster Coordinator"
 
 
@@ -54,6 +53,13 @@ class NodeStatus:
     state: str | None
     roles: tuple[str, ...]
     queued: str
+    said: str = ""
+    """The last things the cluster noted about it, newest first."""
+
+    @property
+    def word(self) -> str:
+        """Its state for a message."""
+        return (self.state or "unknown to the cluster") if self.pid else "not running"
 
     @property
     def connected(self) -> bool:
@@ -103,15 +109,26 @@ class Cluster:
         """Return the pids of all nodes and of their Python processes."""
         return [pid for node in self.nodes for pid in node.processes()]
 
-    def start(self, timeout: float = START_TIMEOUT) -> None:
+    def start(
+        self, timeout: float = START_TIMEOUT, patience: Patience | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
         """Start ZooKeeper and the nodes that do not run, and wait until all are connected.
+
+        A node that runs but is not connected is asked to connect, and restarted once when that does not help. What
+        waits in its queues stays.
+
+        Args:
+            timeout: seconds until a node has started, and again until all are connected; anew after a restart.
+            patience: how long to wait before which of these; None: as `Patience` says.
+            say: takes a line about each of these.
 
         Raises:
             ConfigError: a NAR or the processors' folder is not what it should be.
-            UnavailableError: all run already, or one does not start or connect; what this call started is stopped.
+            UnavailableError: all are connected already, or one does not start or connect; what this call started is
+                stopped. The message has what the cluster noted about that node, and its log.
         """
         waiting = [node for node in self.nodes if node.pid is None]
-        if not waiting:
+        if not waiting and all(node.connected for node in self.status()):
             raise UnavailableError(f"the cluster runs already: {len(self.nodes)} nodes, {self.nodes[0].canvas}")
         installation = self._installation or install()
         self.home.mkdir(parents=True, exist_ok=True)
@@ -124,12 +141,52 @@ class Cluster:
                 share_sensitive_key(self.home, node.home)
                 undo.callback(node.stop)
             _each(waiting, lambda node: node.start(timeout))
-            if not wait_until(lambda: all(node.connected for node in self.status()), timeout, 0.5):
-                left = ", ".join(
-                    f"node {node.number} {node.state or 'unknown'}" for node in self.status() if not node.connected
-                )
-                raise UnavailableError(f"not all nodes are connected after {timeout:.0f} s: {left}")
+            self._join(timeout, Joining(patience), say or _silently)
             undo.pop_all()
+
+    def reconnect(self, number: int) -> str | None:
+        """Ask the cluster to connect a node, by its number from 1; return why it will not, None when it tries."""
+        return self._ask(self._view(), number)
+
+    def _join(self, timeout: float, joining: Joining, say: Callable[[str], None]) -> None:
+        """Wait until all nodes are connected, and do what helps."""
+        end = time.monotonic() + timeout
+        while True:
+            seen = self._view()
+            missing = {node.number: node for node in self._status(seen) if not node.connected}
+            if not missing:
+                return
+            now = time.monotonic()
+            if now >= end:
+                told = " | ".join(self._about(node, joining) for node in missing.values())
+                raise UnavailableError(f"not all nodes are connected after {timeout:.0f} s: {told}")
+            due = joining.due({number: node.state for number, node in missing.items()}, seen.url is not None, now)
+            for number in due.ask:
+                refused = self._ask(seen, number)
+                say(f"node {number} is {missing[number].word}, asked to connect" + (f": {refused}" if refused else ""))
+            for number in due.restart:
+                say(f"node {number} is {missing[number].word}, restarted")
+                self.nodes[number - 1].stop()
+                self.nodes[number - 1].start(timeout)
+                end = time.monotonic() + timeout
+            time.sleep(_POLL)
+
+    def _ask(self, seen: View, number: int) -> str | None:
+        node_id = seen.nodes.get(self.nodes[number - 1].port, {}).get("nodeId")
+        if seen.url is None or node_id is None:
+            return "no connected node knows it"
+        return request_connection(seen.url, str(node_id))
+
+    def _about(self, node: NodeStatus, joining: Joining) -> str:
+        """Return what is known of a node that is not connected, in one line."""
+        said = f"the cluster says: {node.said}" if node.said else ""
+        log = f"log: {self.nodes[node.number - 1].app_log}"
+        return ", ".join(
+            part for part in (f"node {node.number} {node.word}", joining.tried(node.number), said, log) if part
+        )
+
+    def _view(self) -> View:
+        return view(node.url for node in self.nodes if node.pid)
 
     def stop(self, patience: float = 40.0) -> None:
         """Stop all nodes and ZooKeeper; FlowFiles in the queues of each node stay and go on at the next start."""
@@ -138,11 +195,10 @@ class Cluster:
 
     def status(self) -> tuple[NodeStatus, ...]:
         """Return what every node does, as the first node that answers sees it."""
-        told: dict[int, dict[str, Any]] = {}
-        for node in self.nodes:
-            if node.pid and (seen := members(node.url)):
-                told = seen
-                break
+        return self._status(self._view())
+
+    def _status(self, seen: View) -> tuple[NodeStatus, ...]:
+        told = seen.nodes
         return tuple(
             NodeStatus(
                 number=number,
@@ -151,6 +207,7 @@ class Cluster:
                 state=told.get(node.port, {}).get("status"),
                 roles=tuple(told.get(node.port, {}).get("roles") or ()) if node.pid else (),
                 queued=str(told.get(node.port, {}).get("queued") or ""),
+                said=last_events(told.get(node.port, {})),
             )
             for number, node in enumerate(self.nodes, 1)
         )
@@ -174,16 +231,6 @@ def layout(home: Path) -> Layout | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{file}: this is not the description of a cluster ({error})") from None
-
-
-def members(url: str) -> dict[int, dict[str, Any]]:
-    """Return what the NiFi at `url` says of each node of its cluster, by port; {} when it says nothing."""
-    try:
-        with session(url) as asking:
-            answer = asking.get(f"{url}/controller/cluster", timeout=5)
-        return {int(node["apiPort"]): node for node in answer.json()["cluster"]["nodes"]} if answer.ok else {}
-    except (requests.RequestException, ValueError, KeyError):
-        return {}
 
 
 def _planned(home: Path, known: Layout | None, nodes: int, port: int) -> Layout:
@@ -220,3 +267,7 @@ def _each(nodes: Sequence[EmbeddedNifi], work: Callable[[EmbeddedNifi], object])
     with ThreadPoolExecutor(max(1, len(nodes))) as pool:
         for done in [pool.submit(work, node) for node in nodes]:
             done.result()
+
+
+def _silently(line: str) -> None:
+    """Keep it to oneself."""

@@ -185,8 +185,15 @@ class Server:
         self._file.write_text(json.dumps({**info, "pid": pid, "started": started(pid)}))
 
     def _await(self, ready: Callable[[], bool], timeout: float, why: Callable[[], str | None]) -> None:
-        wait_until(lambda: not self.running or ready(), timeout)
-        if self.running and ready():
+        answered = False
+
+        def over() -> bool:
+            nonlocal answered
+            answered = self.running and ready()
+            return answered or not self.running
+
+        wait_until(over, timeout)
+        if answered and self.running:
             return
         what = f"was not ready after {timeout:.0f} s" if self.running else "ended while it started"
         raise UnavailableError(f"{self.name} {what}: {why() or last_lines(self.log) or 'it said nothing'}")

@@ -70,7 +70,7 @@ class VictoriaMetrics:
         """What it says since its last start."""
         return self._server.log
 
-    def start(self, timeout: float = 30.0) -> None:
+    def start(self, timeout: float = 90.0) -> None:
         """Start it and wait until it answers.
 
         Raises:

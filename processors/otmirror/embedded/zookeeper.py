@@ -45,7 +45,7 @@ class ZooKeeper:
         """The process id while it runs."""
         return self._server.pid
 
-    def start(self, installation: Installation, timeout: float = 60.0) -> None:
+    def start(self, installation: Installation, timeout: float = 120.0) -> None:
         """Start it with the jars of a NiFi and wait until it answers.
 
         Raises:

@@ -63,7 +63,7 @@ class _Bearer(requests.auth.AuthBase):
 class Rest:
     """A session with the REST API of one NiFi; `url` ends in /nifi-api."""
 
-    def __init__(self, url: str, timeout: float = 30.0, login: Login | None = None):
+    def __init__(self, url: str, timeout: float = 60.0, login: Login | None = None):
         """Take the address, how many seconds one request may take, and the login (None: the environment's).
 
         Raises:

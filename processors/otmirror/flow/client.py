@@ -31,7 +31,7 @@ _TYPED = (
 class NifiApi(Provenance):
     """One NiFi. Every method raises ConfigError or UnavailableError with one line when NiFi says no or nothing."""
 
-    def __init__(self, url: str, timeout: float = 30.0):
+    def __init__(self, url: str, timeout: float = 60.0):
         """Take the address of the REST API, such as http://127.0.0.1:8643/nifi-api."""
         self.rest = Rest(url, timeout)
 
@@ -67,7 +67,7 @@ class NifiApi(Provenance):
         replace: bool = False,
         drop_queued: bool = False,
         allow_missing: bool = False,
-        timeout: float = 180.0,
+        timeout: float = 360.0,
         say: Callable[[str], object] = lambda _line: None,
     ) -> str:
         """Put a flow file on the root canvas, set parameters, wait for its processors; return the group's id.
@@ -201,7 +201,7 @@ class NifiApi(Provenance):
         self._await("controller services to be validated", validated)
         return told
 
-    def await_ready(self, group: str, timeout: float = 180.0) -> None:
+    def await_ready(self, group: str, timeout: float = 360.0) -> None:
         """Wait until every Python processor is initialised and every processor validated.
 
         Raises:
@@ -221,7 +221,7 @@ class NifiApi(Provenance):
             names = ", ".join(c.name for c in self.components(group) if _awaited(c))
             raise UnavailableError(f"not initialised after {timeout:.0f} s: {names}; see nifi-app.log") from None
 
-    def start(self, group: str, timeout: float = 60.0) -> None:
+    def start(self, group: str, timeout: float = 180.0) -> None:
         """Start every processor of a flow and verify that they run.
 
         Raises:
@@ -244,7 +244,7 @@ class NifiApi(Provenance):
                 self.terminate(component.id)
             self._await("terminated processors to end", lambda: not self._busy(group), timeout)
 
-    def stop_processor(self, group: str, name: str, timeout: float = 60.0) -> None:
+    def stop_processor(self, group: str, name: str, timeout: float = 180.0) -> None:
         """Stop one processor of a flow and wait until it has no work in hand."""
         processor = self.processor_by_name(group, name).id
         self.schedule(processor, "STOPPED")
@@ -374,7 +374,7 @@ class NifiApi(Provenance):
         if told.get("failureReason"):
             raise ConfigError(f"NiFi: {what} failed: {told['failureReason']}")
 
-    def _await(self, what: str, done: Callable[[], bool], timeout: float = 60.0) -> None:
+    def _await(self, what: str, done: Callable[[], bool], timeout: float = 180.0) -> None:
         if not wait_until(done, timeout, _PAUSE):
             raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
 

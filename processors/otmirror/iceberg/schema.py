@@ -11,7 +11,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import DayTransform, IdentityTransform
-from pyiceberg.types import DoubleType, LongType, NestedField, StringType, TimestamptzType
+from pyiceberg.types import BooleanType, DoubleType, LongType, NestedField, StringType, TimestamptzType
 
 from otmirror import samples
 
@@ -20,15 +20,22 @@ _TYPES = {
     pa.string(): StringType(),
     pa.float64(): DoubleType(),
     pa.int64(): LongType(),
+    pa.bool_(): BooleanType(),
     _MOMENT: TimestamptzType(),
 }
 TIMES = ("ts", "ts_server", "ts_read")
 FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999: beyond, neither partitions nor most readers can name the day."""
 
+_LATER = ("backfill",)
+"""Columns that the first tables had not: empty in their rows, and so never required."""
+
 SAMPLES_ARROW = pa.schema(
     [
-        *(pa.field(f.name, _MOMENT if f.name in TIMES else f.type, f.nullable) for f in samples.SCHEMA),
+        *(
+            pa.field(f.name, _MOMENT if f.name in TIMES else f.type, f.nullable or f.name in _LATER)
+            for f in samples.SCHEMA
+        ),
         pa.field("batch", pa.string(), nullable=False),
     ]
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 
@@ -15,6 +15,9 @@ from otmirror import __version__
 from otmirror.errors import MirrorError, UnavailableError
 from otmirror.iceberg.ledger import KEY, Ledger, outdated
 from otmirror.iceberg.schema import PROPERTIES, Layout, misfits
+
+_ATTEMPTS = 5
+"""How often the columns of a table are added before a batch has to wait for it."""
 
 
 class MismatchError(MirrorError):
@@ -137,14 +140,25 @@ class TableWriter:
         return snapshot
 
     def _fit(self) -> None:
-        """Add the columns the table lacks; all may be empty, since rows without them exist."""
-        missing, problems = misfits(self._layout, self._table.schema())
-        if problems:
-            raise MismatchError(f"table {self.name} cannot take samples: {'; '.join(problems)}")
-        if missing:
-            with self._table.update_schema() as update:
-                for column in missing:
-                    update.add_column(column.name, column.field_type)
+        """Add the columns the table lacks; all may be empty, since rows without them exist.
+
+        Another writer may be adding them at the same time: then its change is looked at, and counts.
+        """
+        for attempt in range(_ATTEMPTS):
+            missing, problems = misfits(self._layout, self._table.schema())
+            if problems:
+                raise MismatchError(f"table {self.name} cannot take samples: {'; '.join(problems)}")
+            if not missing:
+                return
+            try:
+                with self._table.update_schema() as update:
+                    for column in missing:
+                        update.add_column(column.name, column.field_type)
+                return
+            except CommitFailedException:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            self._table.refresh()
 
     def expire(self, older_than_us: int) -> int:
         """Forget the snapshots that were replaced before a time (microseconds since 1970), never the current one.

@@ -9,18 +9,23 @@ from urllib.parse import SplitResult, urlsplit
 
 from otmirror import taglist
 from otmirror.errors import MistakesError, gathered
-from otmirror.opcua import address, profiles
+from otmirror.opcua import address, profiles, usercert
 from otmirror.taglist import LONGEST_MS, SHORTEST_MS, Tag
 
 DEFAULT_PORT = 4840
 POLICIES = ("None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 DEPRECATED = ("Basic128Rsa15", "Basic256")
-"""Broken, or resting on SHA-1 (OPC 10000-7, 6.6): never used."""
+"""Broken, or resting on SHA-1 (OPC 10000-7, 6.6): used only when that is allowed expressly."""
 MODES = ("Sign", "SignAndEncrypt")
 POLL, SUBSCRIBE = "poll", "subscribe"
 ACQUISITION = (POLL, SUBSCRIBE)
 FIRST_USE, TRUSTED_ONLY, ANY = "first use", "trusted only", "any"
+_LONGEST_BACKFILL, _FASTEST_BACKFILL = 366 * 86400.0, 100
 TRUST = (FIRST_USE, TRUSTED_ONLY, ANY)
+AS_JSON, AS_ELEMENTS = "json", "elements"
+ARRAYS = (AS_JSON, AS_ELEMENTS)
+AS_TEXT, AS_BAD = "text", "bad"
+NAN_POLICIES = (AS_TEXT, AS_BAD)
 COLD, WARM = "cold", "warm"
 REDUNDANCY = (COLD, WARM)
 FASTEST = 10_000
@@ -32,14 +37,19 @@ class OpcUaConfig:
     """An OPC UA source. Times are seconds except the tags' and the default interval, which are milliseconds.
 
     `mode` is None with security policy None. `max_nodes` 0 leaves the size of a read request to the server's own
-    limit. An empty `source` becomes `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again
-    (0: never). `profile` is one of `profiles.NAMES`, `max_requests` a rate a second (0: the profile's). `backups` are
-    further servers with the same nodes; the source is named after the first one, whichever is read.
+    limit. The user is `username`, or whom `user_certificate` is for, or anonymous. An empty `source` becomes
+    `opcua:<host>:<port>`. A tag not emitted for `refresh` seconds is emitted again (0: never). `profile` is one of
+    `profiles.NAMES`, `max_requests` a rate a second (0: the profile's). `backups` are further servers with the same
+    nodes; the source is named after the first one, whichever is read. With `backfill`, what was missed in an outage is
+    read from the server's history, `backfill_limit` seconds back and with at most `backfill_rate` requests a second.
 
     Tags without a mode of their own are read as `mode_of_tags` says. Of subscribed ones the server looks at the node
     every `sampling_ms` (None: once a publishing interval, which is the tag's interval), keeps `queue_size` values, and
     the subscription for `lifetime` seconds without a word from here, and applies deadbands where it can if
     `server_deadband`. Here `buffer` readings may wait for NiFi.
+
+    With `metadata` the server is asked for what it says of the tags. `arrays` says whether an array is one sample or
+    one an element, `nan_policy` whether a NaN is text or bad.
 
     Raises:
         MistakesError: with everything that is wrong.
@@ -54,6 +64,10 @@ class OpcUaConfig:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     allow_plain_password: bool = False
+    user_certificate: Path | None = None
+    user_key: Path | None = None
+    user_key_password: str | None = field(default=None, repr=False)
+    allow_deprecated: bool = False
     pki: Path = Path("otmirror-pki")
     trust: str = FIRST_USE
     request_timeout: float = 5.0
@@ -63,16 +77,22 @@ class OpcUaConfig:
     max_nodes: int = 0
     refresh: float = 60.0
     emit_repeats: bool = False
-    profile: str = profiles.AUTO
-    max_requests: int = 0
-    backups: tuple[str, ...] = ()
-    redundancy: str = COLD
     mode_of_tags: str = POLL
     sampling_ms: int | None = None
     queue_size: int = 10
     server_deadband: bool = True
     buffer: int = 200_000
     lifetime: float = 600.0
+    metadata: bool = False
+    arrays: str = AS_JSON
+    nan_policy: str = AS_TEXT
+    profile: str = profiles.AUTO
+    max_requests: int = 0
+    backups: tuple[str, ...] = ()
+    redundancy: str = COLD
+    backfill: bool = True
+    backfill_limit: float = 86400.0
+    backfill_rate: int = 2
 
     def __post_init__(self) -> None:
         """Fill in what has a derived default and check the rest."""
@@ -127,14 +147,21 @@ class OpcUaConfig:
 
     def _security_problems(self) -> list[str]:
         problems = []
-        if self.policy in DEPRECATED:
-            problems.append(f"Security Policy: {self.policy} is no longer safe; let the server offer {POLICIES[1]}")
-        elif self.policy not in POLICIES:
+        if self.policy in DEPRECATED and not self.allow_deprecated:
+            problems.append(
+                f"Security Policy: {self.policy} is no longer safe; let the server offer {POLICIES[1]}, or set Allow "
+                "Deprecated Security to true if it cannot"
+            )
+        elif self.policy not in POLICIES + DEPRECATED:
             problems.append(f"Security Policy: {self.policy!r} is none of {', '.join(POLICIES)}")
         if self.mode is not None and self.mode not in MODES:
             problems.append(f"Security Mode: {self.mode!r} is none of {', '.join(MODES)}")
         if self.trust not in TRUST:
             problems.append(f"Server Certificate Trust: {self.trust!r} is none of {', '.join(TRUST)}")
+        return problems + self._password_problems() + self._user_certificate_problems()
+
+    def _password_problems(self) -> list[str]:
+        problems = []
         if self.password and not self.username:
             problems.append("Password: is set, but Username is not")
         if self.username and self.password is None:
@@ -144,6 +171,25 @@ class OpcUaConfig:
                 "Password: Security Policy None does not protect it; choose Basic256Sha256, or set Allow Password "
                 "Without Encryption to true if the network in between is trusted"
             )
+        return problems
+
+    def _user_certificate_problems(self) -> list[str]:
+        file, key = self.user_certificate, self.user_key
+        problems = []
+        if self.username and (file or key):
+            problems.append(
+                f"Username and {usercert.CERTIFICATE}: both are set, but a session has one user: remove Username and "
+                f"Password, or {usercert.CERTIFICATE} and {usercert.KEY}"
+            )
+        if file and not key:
+            problems.append(f"{usercert.CERTIFICATE}: is set, but {usercert.KEY} is not")
+        if key and not file:
+            problems.append(f"{usercert.KEY}: is set, but {usercert.CERTIFICATE} is not")
+        if self.user_key_password and not key:
+            problems.append(f"{usercert.PASSWORD}: is set, but {usercert.KEY} is not")
+        if file and key:
+            with gathered(problems):
+                usercert.load(file, key, self.user_key_password)
         return problems
 
     def _number_problems(self) -> list[str]:
@@ -162,10 +208,18 @@ class OpcUaConfig:
                 problems.append(f"{name}: {seconds:g} s is not between {least:g} s and one day")
         if self.mode_of_tags not in ACQUISITION:
             problems.append(f"Acquisition: {self.mode_of_tags!r} is none of {', '.join(ACQUISITION)}")
+        if self.arrays not in ARRAYS:
+            problems.append(f"Arrays: {self.arrays!r} is none of {', '.join(ARRAYS)}")
+        if self.nan_policy not in NAN_POLICIES:
+            problems.append(f"NaN Policy: {self.nan_policy!r} is none of {', '.join(NAN_POLICIES)}")
         if not 1 <= self.queue_size <= 10_000:
             problems.append(f"Queue Size: {self.queue_size} is not between 1 and 10000 values")
         if self.buffer < 1000:
             problems.append(f"Buffer Size: {self.buffer} is less than 1000 values")
+        if not 1.0 <= self.backfill_limit <= _LONGEST_BACKFILL:
+            problems.append(f"Backfill Limit: {self.backfill_limit:g} s is not between 1 s and 366 days")
+        if not 1 <= self.backfill_rate <= _FASTEST_BACKFILL:
+            problems.append(f"Backfill Requests Per Second: {self.backfill_rate} is not from 1 to {_FASTEST_BACKFILL}")
         if self.max_nodes < 0:
             problems.append(f"Max Nodes Per Read: {self.max_nodes} is below 0")
         if not self.tags:

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import nodeid_to_binary
 
+from otmirror.opcua import metadata, typedefs, wire
 from otmirror.opcua.address import node_id
-from otmirror.opcua.decode import type_name
-from otmirror.opcua.faults import ServiceFaultError
 from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.references import Reference
+from otmirror.opcua.typedefs import DataTypes
 
 BATCH = 100
 """Nodes a request; servers state their limits less reliably for browsing than for reading."""
-_ATTRIBUTES = (AttributeIds.DataType, AttributeIds.ValueRank, AttributeIds.UserAccessLevel, AttributeIds.Description)
 _NEVER = {node_id(ObjectIds.Server), node_id(ObjectIds.Aliases), node_id(ObjectIds.Locations)}
+_PROPERTY = node_id(ObjectIds.HasProperty)
+_CLASSES = (ua.NodeClass.Object, ua.NodeClass.Variable)
 _CURRENT_READ = 1
 _UNFIT = re.compile(r"[/+#\x00-\x1f\x7f]")
-_DEEPEST_TYPE = 16
+
+
+Range = tuple[float, float]
+"""The low and the high end, finite and in this order."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that can be read: its path of browse names below the root, address, type and unit where known."""
+    """A variable that can be read: its path of browse names below the root, address, and what else is known of it."""
 
     path: tuple[str, ...]
     address: str
     type: str | None
     unit: str | None
     description: str | None
+    range: Range | None = None
+    """The ends of its EURange."""
 
     def tag(self, prefix: str) -> str:
         """Return the tag's name: the prefix and the path, with what MQTT topics or paths cannot hold as `_`."""
@@ -71,22 +79,23 @@ async def browse(
     """
     level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(root, ())]
     seen, looked, count = {root, *_NEVER}, 0, 0
-    types: dict[ua.NodeId, str | None] = {}
+    types = DataTypes(client)
     batch = min(BATCH, client.limits.nodes_per_browse)
     for _ in range(choice.depth):
         following: list[tuple[ua.NodeId, tuple[str, ...]]] = []
         for start in range(0, len(level), batch):
             part = level[start : start + batch]
             variables = []
-            for (_, path), references in zip(part, await _children(client, [node for node, _ in part]), strict=True):
+            found = await typedefs.browse_all(client, [node for node, _ in part], ObjectIds.HierarchicalReferences)
+            for (_, path), references in zip(part, found, strict=True):
                 for reference in references:
-                    node = _local(reference)
-                    if node is None or node in seen or reference.ReferenceTypeId == node_id(ObjectIds.HasProperty):
+                    node = reference.node
+                    if node is None or node in seen or not _is_wanted(reference):
                         continue
                     seen.add(node)
-                    below = (*path, reference.BrowseName.Name or "")
+                    below = (*path, reference.name)
                     following.append((node, below))
-                    if reference.NodeClass == ua.NodeClass.Variable and choice.takes(below):
+                    if reference.node_class == ua.NodeClass.Variable and choice.takes(below):
                         variables.append((node, below))
             looked += len(part)
             for at in range(0, len(variables), batch):
@@ -97,80 +106,31 @@ async def browse(
         level = following
 
 
-def _local(reference: Any) -> ua.NodeId | None:
-    """Return the node a reference leads to; None for one on another server or that is neither object nor variable."""
-    target = reference.NodeId
-    if getattr(target, "ServerIndex", 0) or reference.NodeClass not in (ua.NodeClass.Object, ua.NodeClass.Variable):
+def _is_wanted(reference: Reference) -> bool:
+    return reference.node_class in _CLASSES and reference.kind != _PROPERTY
+
+
+def _range(meta: metadata.Meta) -> Range | None:
+    if meta.low is None or meta.high is None or not 0 < meta.high - meta.low < math.inf:
         return None
-    return ua.NodeId(target.Identifier, target.NamespaceIndex)
-
-
-async def _children(client: GuardedClient, nodes: Sequence[ua.NodeId]) -> list[list[Any]]:
-    """Browse nodes; a server that calls that too much at once is asked for half."""
-    try:
-        return await client.browse(nodes)
-    except ServiceFaultError:
-        if len(nodes) == 1:
-            raise
-        middle = len(nodes) // 2
-        return await _children(client, nodes[:middle]) + await _children(client, nodes[middle:])
-
-
-async def _read(client: GuardedClient, wanted: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
-    """Read attributes within the server's limit."""
-    most = min(client.max_nodes_per_read or 1000, 1000)
-    return [value for at in range(0, len(wanted), most) for value in await client.read(wanted[at : at + most])]
+    return meta.low, meta.high
 
 
 async def _described(
-    client: GuardedClient, variables: Sequence[tuple[ua.NodeId, tuple[str, ...]]], types: dict[ua.NodeId, str | None]
+    client: GuardedClient, variables: Sequence[tuple[ua.NodeId, tuple[str, ...]]], types: DataTypes
 ) -> list[Variable]:
     """Return those of the variables that this user may read."""
-    wanted = [ua.ReadValueId(node, ua.IntegerId(a)) for node, _ in variables for a in _ATTRIBUTES]
-    values = [value.Value.Value if value.Value else None for value in await _read(client, wanted)]
-    units = await _units(client, [node for node, _ in variables])
+    nodes = [node for node, _ in variables]
+    metas = await metadata.describe(client, nodes, types)
+    wanted = [wire.attribute(nodeid_to_binary(node), AttributeIds.Description) for node in nodes]
     found = []
-    for n, (node, path) in enumerate(variables):
-        kind, rank, access, described = values[4 * n : 4 * n + 4]
-        if isinstance(access, int) and not access & _CURRENT_READ:
+    for (node, path), meta, told in zip(variables, metas, await typedefs.read_all(client, wanted), strict=True):
+        if meta.access_level is not None and not meta.access_level & _CURRENT_READ:
             continue
-        array = isinstance(rank, int) and rank >= 0
-        named = "json" if array else await _type(client, kind, types) if isinstance(kind, ua.NodeId) else None
+        described = typedefs.value_in(told)
         text = described.Text if isinstance(described, ua.LocalizedText) else None
-        found.append(Variable(path, _address(node, client.namespaces), named, units[n], text or None))
-    return found
-
-
-async def _units(client: GuardedClient, nodes: Sequence[ua.NodeId]) -> list[str | None]:
-    """Return the display name of each node's EngineeringUnits (OPC 10000-8, 5.6.3); None where there are none."""
-    try:
-        where = await client.property_of(nodes, "EngineeringUnits")
-    except ServiceFaultError:
-        return [None] * len(nodes)
-    has = [(n, ua.NodeId(p.Identifier, p.NamespaceIndex)) for n, p in enumerate(where) if p is not None]
-    values = await _read(client, [ua.ReadValueId(p, ua.IntegerId(AttributeIds.Value)) for _, p in has]) if has else []
-    found: list[str | None] = [None] * len(nodes)
-    for (n, _), value in zip(has, values, strict=True):
-        unit = value.Value.Value if value.Value else None
-        if isinstance(unit, ua.EUInformation) and unit.DisplayName is not None:
-            found[n] = unit.DisplayName.Text or None
-    return found
-
-
-async def _type(client: GuardedClient, kind: ua.NodeId, types: dict[ua.NodeId, str | None]) -> str | None:
-    """Return the type a sample of this data type has, going up its super-types to a built-in one."""
-    if kind in types:
-        return types[kind]
-    at, found = kind, type_name(kind)
-    for _ in range(_DEEPEST_TYPE):
-        if found is not None:
-            break
-        above = (await client.browse([at], inverse_subtype=True))[0]
-        if not above:
-            break
-        at = ua.NodeId(above[0].NodeId.Identifier, above[0].NodeId.NamespaceIndex)
-        found = type_name(at)
-    types[kind] = found
+        kind = "json" if meta.array else meta.type
+        found.append(Variable(path, _address(node, client.namespaces), kind, meta.unit, text or None, _range(meta)))
     return found
 
 
@@ -186,11 +146,12 @@ def as_csv(variables: Iterable[Variable], prefix: str) -> str:
     """Return a tag list of variables; names that come twice get `~2`, `~3` ... at their end."""
     text, times = io.StringIO(), dict[str, int]()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("tag", "address", "type", "unit", "description"))
+    rows.writerow(("tag", "address", "type", "unit", "range", "description"))
     for variable in variables:
         tag = variable.tag(prefix)
         times[tag] = times.get(tag, 0) + 1
         name = tag if times[tag] == 1 else f"{tag}~{times[tag]}"
         described = " ".join((variable.description or "").split())
-        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", described))
+        ends = "" if variable.range is None else "{!r}..{!r}".format(*variable.range)
+        rows.writerow((name, variable.address, variable.type or "", variable.unit or "", ends, described))
     return text.getvalue()

@@ -63,6 +63,19 @@ SESSION_GONE = frozenset(
 )
 """No request passes any more on this session: it takes a new one."""
 
+BUSY = frozenset(
+    (
+        CODES.BadRequestTimeout,
+        CODES.BadTimeout,
+        CODES.BadCommunicationError,
+        CODES.BadServerNotConnected,
+        CODES.BadOutOfMemory,
+        CODES.BadResourceUnavailable,
+        CODES.BadTcpServerTooBusy,
+    )
+)
+"""A request for history may pass later."""
+
 _WRONG_USER = frozenset((CODES.BadUserAccessDenied, CODES.BadIdentityTokenRejected, CODES.BadIdentityTokenInvalid))
 _OUR_CERTIFICATE = frozenset(
     (
@@ -79,6 +92,7 @@ _OUR_CERTIFICATE = frozenset(
         CODES.BadCertificateRevoked,
     )
 )
+_USER_CERTIFICATE = _WRONG_USER | _OUR_CERTIFICATE | {CODES.BadUserSignatureInvalid}
 
 
 def status_name(code: int) -> str:
@@ -96,7 +110,7 @@ def refuses_user(error: Exception, config: OpcUaConfig) -> bool:
     return bool(config.username) and isinstance(error, UaStatusCodeError) and error.code in _WRONG_USER
 
 
-def explain(error: Exception, stage: str, config: OpcUaConfig, certificate: str | None) -> str:
+def explain(error: Exception, stage: str, config: OpcUaConfig, certificate: str | None, user: str | None = None) -> str:
     """Say why a connection could not be made, and what to do.
 
     Args:
@@ -104,6 +118,7 @@ def explain(error: Exception, stage: str, config: OpcUaConfig, certificate: str 
         stage: what was being done, such as `opening the secure channel`.
         config: the source's configuration.
         certificate: this client's certificate file and thumbprint, when security is on.
+        user: the user certificate's file and thumbprint, when there is one.
     """
     host, port = config.host_port
     where = f"{host}:{port}"
@@ -112,6 +127,11 @@ def explain(error: Exception, stage: str, config: OpcUaConfig, certificate: str 
     if is_timeout(error):
         return f"{where} did not answer within {config.request_timeout:g} s while {stage}"
     if isinstance(error, UaStatusCodeError):
+        if user and stage == ACTIVATE and error.code in _USER_CERTIFICATE:
+            return (
+                f"the server at {where} refuses the user certificate {user} ({status_name(error.code)}): let the "
+                "server trust it as a user's, which is another list than that of clients, and let this user read"
+            )
         return _explain_status(error.code, stage, where, config, certificate)
     if _errno(error) == errno.ECONNREFUSED:
         return f"nothing listens at {where} (connection refused): check that the server runs and the port is right"
@@ -133,7 +153,8 @@ def _explain_status(code: int, stage: str, where: str, config: OpcUaConfig, cert
     if code in _WRONG_USER and config.username:
         return f"the server at {where} refuses user {config.username!r}: wrong user name or password ({name})"
     if code in _WRONG_USER:
-        return f"the server at {where} refuses anonymous access: set Username and Password ({name})"
+        login = "set Username and Password, or User Certificate File and User Key File"
+        return f"the server at {where} refuses anonymous access: {login} ({name})"
     if certificate and code in _OUR_CERTIFICATE:
         return f"the server at {where} refused this client while {stage} ({name}); {_trust_us(certificate)}"
     if code == CODES.BadTooManySessions:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
-import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,26 +19,22 @@ from typing import Any, TypeVar, cast
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClientState
-from asyncua.crypto.security_policies import (
-    SecurityPolicy,
-    SecurityPolicyAes128Sha256RsaOaep,
-    SecurityPolicyAes256Sha256RsaPss,
-    SecurityPolicyBasic256Sha256,
-    SecurityPolicyNone,
-)
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.observer import Observer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
 
-from otmirror.errors import ConfigError, MirrorError, ReadOnlyError, UnavailableError
-from otmirror.opcua import faults, introduction, profiles, readings, security, wire
+from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
+from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, references, security, wire
 from otmirror.opcua.address import node_id
 from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
+from otmirror.opcua.identity import Identity
 from otmirror.opcua.pace import Pace
+from otmirror.opcua.references import Reference
+from otmirror.opcua.usercert import UserCertificate
 
 ALLOWED: dict[type, str] = {
     ua.GetEndpointsRequest: "GetEndpoints",
@@ -47,6 +43,7 @@ ALLOWED: dict[type, str] = {
     ua.ActivateSessionRequest: "ActivateSession",
     ua.CloseSessionRequest: "CloseSession",
     ua.ReadRequest: "Read",
+    ua.HistoryReadRequest: "HistoryRead",
     ua.BrowseRequest: "Browse",
     ua.BrowseNextRequest: "BrowseNext",
     ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
@@ -63,18 +60,6 @@ Those of subscriptions make the server report changes of values; what they creat
 """
 
 _GOODBYE = 2.0
-_ALL_FIELDS = 63
-_MODE = {
-    None: ua.MessageSecurityMode.None_,
-    "Sign": ua.MessageSecurityMode.Sign,
-    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
-}
-_POLICY: dict[str, type[SecurityPolicy]] = {
-    "None": SecurityPolicyNone,
-    "Basic256Sha256": SecurityPolicyBasic256Sha256,
-    "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
-    "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
-}
 _LEVEL_EVERY = 2.0
 """Seconds between two looks at the service level where there is another server to go to."""
 
@@ -135,7 +120,7 @@ class GuardedClient:
         self._client: Client | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stage = "connecting"
-        self._own: security.OwnCertificate | None = None
+        self._identity: Identity | None = None
         self._lost: str | None = None
         self.namespaces: list[str] = []
         self.max_nodes_per_read = 0
@@ -144,6 +129,8 @@ class GuardedClient:
         """What the server calls itself."""
         self.limits = profiles.effective({}, profiles.choose(config.profile, self.build), config.max_nodes)
         """What the server may be asked for; its own word counts from `connect` on."""
+        self.started: datetime.datetime | None = None
+        """When the server says it was started."""
         self.service_level: int | None = None
         """The server's health from 0 to 255 (OPC 10000-4, 6.6.2.4.2), kept up to date; None where it states none."""
 
@@ -179,6 +166,15 @@ class GuardedClient:
         """Seconds the server keeps an abandoned session, as it revised them."""
         return float(self._client.session_timeout) / 1000 if self._client else self._config.session_timeout
 
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What the operator should know of this connection's security, each a key and a sentence."""
+        return self._identity.warnings if self._identity else []
+
+    def reminders(self) -> list[tuple[str, str]]:
+        """Return once a day which certificates in use expire soon, as `warnings` has them; else nothing."""
+        return self._identity.reminders() if self._identity else []
+
     async def connect(self) -> None:
         """Open channel and session and read the server's namespaces, description, limits and service level.
 
@@ -199,9 +195,9 @@ class GuardedClient:
             raise
         except Exception as error:
             await self.close()
-            own = f"{self._own.certificate} (thumbprint {self._own.thumbprint})" if self._own else None
+            own, user = (self._identity.own_name, self._identity.user_name) if self._identity else (None, None)
             kind = faults.UserRefusedError if faults.refuses_user(error, self._config) else UnavailableError
-            raise kind(faults.explain(error, self._stage, self._config, own)) from None
+            raise kind(faults.explain(error, self._stage, self._config, own, user)) from None
         self._keeper = asyncio.create_task(self._keep_alive())
 
     async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
@@ -241,15 +237,14 @@ class GuardedClient:
             body: the request's parameters, made by `wire`.
             doing: for messages, such as `reading`.
             timeout: seconds to wait, without a word to the server, which may hold the answer back that long; None:
-                the request timeout.
+                the request timeout. Such a request does not count for Max Requests Per Second.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        # A Publish asks the device for nothing: it waits for what comes anyway.
-        return await self._request(self._exchanged(service, body, timeout), doing, service is not wire.PUBLISH)
+        return await self._request(self._exchanged(service, body, timeout), doing, paced=timeout is None)
 
     async def _exchanged(self, service: wire.Service, body: Sequence[bytes], timeout: float | None) -> bytes:
         client = self._live.uaclient
@@ -280,49 +275,65 @@ class GuardedClient:
         found.ResponseHeader.ServiceResult.check()
         return cast(A, found)
 
-    async def browse(self, nodes: Sequence[ua.NodeId], inverse_subtype: bool = False) -> list[list[Any]]:
-        """Return each node's forward hierarchical references (ReferenceDescription), or what it is a subtype of.
+    async def history(
+        self,
+        nodes: Sequence[bytes],
+        start_us: int,
+        end_us: int,
+        values: int,
+        points: Sequence[bytes | None] = (),
+        release: bool = False,
+    ) -> list[historyread.Page]:
+        """Read what the server has recorded of nodes in one request; arguments as of `historyread.request`.
+
+        A server whose archive is away, or needs longer than the request timeout, does not end the connection: polls
+        will show whether it is alive. The status of a page is that of its node only.
+
+        Raises:
+            ServiceFaultError: the server refused the request as a whole, or took too long (BadRequestTimeout).
+            UndecodableError: its answer cannot be decoded.
+            ConnectionLostError: the connection cannot be used any more.
+        """
+        asked = historyread.request(nodes, start_us, end_us, values, points, release)
+        pages = await self._request(self._history(asked), "reading history")
+        if isinstance(pages, int):
+            raise ServiceFaultError(pages)
+        return pages
+
+    async def _history(self, request: ua.HistoryReadRequest) -> list[historyread.Page] | int:
+        """Return the answer, or a status that says nothing of the session: the archive behind the server is busy."""
+        try:
+            data = await self._live.uaclient._send_request(request, self._config.request_timeout)
+            released = request.Parameters.ReleaseContinuationPoints
+            return [] if released else historyread.answer(data, len(request.Parameters.NodesToRead))
+        except (TimeoutError, asyncio.TimeoutError):
+            return int(faults.CODES.BadRequestTimeout)
+        except UaStatusCodeError as error:
+            if error.code in faults.BUSY:
+                return int(error.code)
+            raise
+
+    async def browse(
+        self, nodes: Sequence[ua.NodeId], kind: int = ObjectIds.HierarchicalReferences, inverse: bool = False
+    ) -> list[list[Reference]]:
+        """Return each node's references of a kind and its sub-types, forward or `inverse`.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        way = ua.BrowseDirection.Inverse if inverse_subtype else ua.BrowseDirection.Forward
-        kind = ObjectIds.HasSubtype if inverse_subtype else ObjectIds.HierarchicalReferences
-        wanted = [
-            ua.BrowseDescription(node, way, node_id(kind), True, ua.UInt32(0), ua.UInt32(_ALL_FIELDS)) for node in nodes
-        ]
-        service = self._live.uaclient
-        results = await self._request(service.browse(ua.BrowseParameters(NodesToBrowse=wanted)), "browsing")
-        found = [list(result.References or ()) for result in results]
-        more = [(n, result.ContinuationPoint) for n, result in enumerate(results) if result.ContinuationPoint]
+        body = wire.browse_body(nodes, node_id(kind), inverse)
+        results = references.decode(await self.exchange(wire.BROWSE, body, "browsing"), len(nodes))
+        found = [result.references for result in results]
+        more = [(n, result.point) for n, result in enumerate(results) if result.point]
         while more:
-            asked = ua.BrowseNextParameters(False, [point for _, point in more])
-            results = await self._request(service.browse_next(asked), "browsing")
+            body = wire.browse_next_body([point for _, point in more])
+            results = references.decode(await self.exchange(wire.BROWSE_NEXT, body, "browsing"), len(more))
             for (n, _), result in zip(more, results, strict=True):
-                found[n] += result.References or ()
-            more = [
-                (n, result.ContinuationPoint)
-                for (n, _), result in zip(more, results, strict=True)
-                if result.ContinuationPoint
-            ]
+                found[n] += result.references
+            more = [(n, result.point) for (n, _), result in zip(more, results, strict=True) if result.point]
         return found
-
-    async def property_of(self, nodes: Sequence[ua.NodeId], name: str) -> list[ua.NodeId | None]:
-        """Return the node of each node's property of that name in namespace 0, None where it has none.
-
-        Raises:
-            ServiceFaultError: the server refused the request as a whole.
-            UndecodableError: its answer cannot be decoded.
-            ConnectionLostError: the connection cannot be used any more.
-        """
-        step = ua.RelativePathElement(node_id(ObjectIds.HasProperty), TargetName=ua.QualifiedName(name))
-        step.IsInverse = False  # type: ignore[assignment]
-        paths = [ua.BrowsePath(node, ua.RelativePath([step])) for node in nodes]
-        work = self._live.uaclient.translate_browsepaths_to_nodeids(paths)
-        results = await self._request(work, "looking up properties")
-        return [result.Targets[0].TargetId if result.Targets else None for result in results]
 
     async def close(self, keep_subscriptions: bool = False) -> None:
         """Close session, channel and socket within a bounded time, whatever state they are in. Never raises.
@@ -379,20 +390,20 @@ class GuardedClient:
 
     async def _open(self) -> None:
         config = self._config
-        if config.secure:
-            self._own = security.own_certificate(config.pki)
+        self._identity = identity = Identity(config)
+        own = identity.own
         client = self._client = Client(config.endpoint, timeout=config.request_timeout)
         client.uaclient.observer = self._guard
         client.name = "otmirror"
         client.description = f"otmirror {config.source}"
-        client.application_uri = self._own.application_uri if self._own else security.application_uri()
+        client.application_uri = own.application_uri if own else security.application_uri()
         client.product_uri = "urn:otmirror"
         client.session_timeout = round(config.session_timeout * 1000)
         client.secure_channel_timeout = round(self._channel_lifetime * 1000)
         self._stage = faults.ENDPOINTS
-        endpoint = self._choose(await client.connect_and_get_server_endpoints())
-        if self._own is not None:
-            await self._secure(client, self._own, endpoint)
+        endpoint = endpoints.choose(await client.connect_and_get_server_endpoints(), config)
+        if own is not None:
+            await self._secure(client, own, identity.accept(endpoint))
         await client.connect_socket()
         await client.send_hello()
         self._stage = faults.SECURE_CHANNEL
@@ -400,60 +411,33 @@ class GuardedClient:
         self._stage = "creating the session"
         await client.create_session()
         self._stage = faults.ACTIVATE
-        self._protect_password(client)
         before = self.sent["ActivateSession"]
-        await client.activate_session(username=config.username, password=config.password)
+        await self._log_in(client, identity.user)
         if self.sent["ActivateSession"] == before:
             raise ReadOnlyError("the read-only guard was bypassed: this version of asyncua cannot be used")
         self._stage = "reading its namespaces and limits"
         await self._read_server()
 
-    async def _secure(self, client: Client, own: security.OwnCertificate, endpoint: ua.EndpointDescription) -> None:
-        theirs = security.first_certificate(endpoint.ServerCertificate or b"")
-        security.ServerTrust(self._config.pki, self._config.trust).check(theirs, *self._config.host_port)
+    async def _secure(self, client: Client, own: security.OwnCertificate, server: bytes) -> None:
         await client.set_security(
-            _POLICY[self._config.policy],
+            endpoints.POLICY[self._config.policy],
             own.certificate,
             own.key,
-            server_certificate=CertProperties(theirs, "der"),
-            mode=_MODE[self._config.mode],
+            server_certificate=CertProperties(server, "der"),
+            mode=endpoints.MODE[self._config.mode],
         )
 
-    def _choose(self, endpoints: Sequence[ua.EndpointDescription]) -> ua.EndpointDescription:
-        """Return the endpoint with the configured security and user token."""
+    async def _log_in(self, client: Client, user: UserCertificate | None) -> None:
+        """Activate the session with the user certificate, else with the configured user name, else anonymously."""
         config = self._config
-        wanted = _POLICY[config.policy].URI, _MODE[config.mode]
-        endpoints = [e for e in endpoints if (e.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
-        matching = [e for e in endpoints if (e.SecurityPolicyUri, e.SecurityMode) == wanted]
-        if not matching:
-            offered = sorted({_security_of(endpoint) for endpoint in endpoints})
-            asked = config.policy if config.mode is None else f"{config.policy} {config.mode}"
-            raise ConfigError(
-                f"the server at {config.endpoint} does not offer {asked}; it offers {', '.join(offered) or 'nothing'}: "
-                "change Security Policy or Security Mode"
-            )
-        token = ua.UserTokenType.UserName if config.username else ua.UserTokenType.Anonymous
-        tokens = {policy.TokenType for endpoint in matching for policy in endpoint.UserIdentityTokens or ()}
-        if tokens and token not in tokens:
-            offered = sorted(t.name for t in tokens)
-            change = "remove Username and Password" if config.username else "set Username and Password"
-            raise ConfigError(
-                f"the server at {config.endpoint} does not accept {token.name} logins with this security, only "
-                f"{', '.join(offered)}: {change}, or choose other security"
-            )
-        return matching[0]
-
-    def _protect_password(self, client: Client) -> None:
-        """Refuse to send a password that neither the channel nor the token policy would encrypt."""
-        config = self._config
-        if not config.password or config.allow_plain_password or config.mode == "SignAndEncrypt":
+        client._policy_ids = endpoints.best_first(client._policy_ids or (), config)
+        if user is not None:
+            client.user_private_key = user.key
+            await client.activate_session(certificate=user.certificate)
             return
         policy = client.server_policy(ua.UserTokenType.UserName)
-        if policy.SecurityPolicyUri in (None, "", SecurityPolicyNone.URI):
-            raise ConfigError(
-                f"the server at {config.endpoint} wants the password unencrypted: use Security Mode SignAndEncrypt, "
-                "or set Allow Password Without Encryption to true if the network in between is trusted"
-            )
+        endpoints.check_password(policy, client.security_policy.peer_certificate, config)
+        await client.activate_session(username=config.username, password=config.password)
 
     async def _read_server(self) -> None:
         config, questions = self._config, introduction.QUESTIONS
@@ -463,30 +447,33 @@ class GuardedClient:
             answers = [*await self.read(questions[:1]), *(ua.DataValue() for _ in questions[1:])]
         told = introduction.understand(answers)
         self.namespaces, self.build, self.service_level = told.namespaces, told.build, told.service_level
+        self.started = told.started
         profile = profiles.choose(config.profile, told.build)
         self.limits = profiles.effective(told.stated, profile, config.max_nodes, config.max_requests)
         self.max_nodes_per_read = self.limits.nodes_per_read
         self._pace.rate = self.limits.requests_per_second
 
     async def _keep_alive(self) -> None:
-        """Read the server's state three times a session timeout; renew the channel's keys at 75 % of their life."""
-        renewed = time.monotonic()
+        """Keep the session and the channel alive, one not waiting for the other: a read may take long."""
+        await asyncio.gather(self._show_interest(), self._renew_keys())
+
+    async def _show_interest(self) -> None:
+        """Read the server's state three times a session timeout."""
         while self.alive:
-            lifetime = self._live.secure_channel_timeout / 1000
             most = _LEVEL_EVERY if self._watched else self.session_timeout
-            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3, lifetime / 8)))
+            await asyncio.sleep(max(0.1, min(most, self.session_timeout / 3)))
             with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
-                if time.monotonic() - renewed > 0.6 * lifetime:
-                    renewal = self._live.open_secure_channel(renew=True)
-                    await self._request(renewal, "renewing the secure channel", False)
-                    self._live.uaclient.revolve_security_token()
-                    renewed = time.monotonic()
                 request = ua.ReadParameters(NodesToRead=list(introduction.STATE))
                 answers = await self._request(self._live.uaclient.read(request), "looking at its state", False)
                 self.service_level = introduction.service_level(answers)
 
-
-def _security_of(endpoint: ua.EndpointDescription) -> str:
-    policy = (endpoint.SecurityPolicyUri or "").rpartition("#")[2]
-    mode = ua.MessageSecurityMode(endpoint.SecurityMode).name.rstrip("_")
-    return policy if policy == mode else f"{policy} {mode}"
+    async def _renew_keys(self) -> None:
+        """Renew the channel's keys before 75 % of their life are over (OPC 10000-4, 5.5.2.1)."""
+        pause = 0.65
+        while self.alive:
+            await asyncio.sleep(max(0.1, pause * self._live.secure_channel_timeout / 1000))
+            pause = 0.05
+            with contextlib.suppress(ServiceFaultError, UndecodableError, ConnectionLostError):
+                await self._request(self._live.open_secure_channel(renew=True), "renewing the secure channel", False)
+                self._live.uaclient.revolve_security_token()
+                pause = 0.65

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ _BUILD = ("_ProductName", "_ManufacturerName", "_SoftwareVersion", "_ProductUri"
 _NODES = (
     "Server_NamespaceArray",
     "Server_ServiceLevel",
+    "Server_ServerStatus_StartTime",
     *(f"Server_ServerStatus_BuildInfo{part}" for part in _BUILD),
     *(f"Server_ServerCapabilities_OperationLimits_{name}" for name in profiles.STATED),
 )
@@ -40,17 +42,19 @@ class Introduction:
 
     namespaces: list[str]
     service_level: int | None
+    started: datetime.datetime | None
     build: BuildInfo
     stated: Mapping[str, int | None]
 
 
 def understand(answers: Sequence[ua.DataValue]) -> Introduction:
     """Return what the answers to `QUESTIONS` say."""
-    namespaces, level, *rest = [answer.Value.Value if answer.Value else None for answer in answers]
+    namespaces, level, started, *rest = [answer.Value.Value if answer.Value else None for answer in answers]
     build, numbers = rest[: len(_BUILD)], rest[len(_BUILD) :]
     return Introduction(
         [str(uri) for uri in namespaces or ["http://opcfoundation.org/UA/"]],
         _number(level),
+        started if isinstance(started, datetime.datetime) else None,
         _build_info(*build),
         dict(zip(profiles.STATED, map(_number, numbers), strict=True)),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 
+from asyncua import ua
+
 from otmirror.opcua import address, wire
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
 from otmirror.opcua.subscription import Item
@@ -27,6 +29,8 @@ class ReadPlan:
         """Places of the tags that the server is to report by itself."""
         self.nodes: list[bytes | None] = [None] * len(config.tags)
         """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
+        self.node_ids: list[ua.NodeId | None] = [None] * len(config.tags)
+        """The same as node ids."""
 
     @property
     def intervals(self) -> list[int]:
@@ -47,23 +51,31 @@ class ReadPlan:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
 
-    def items(self, least_ms: int = 0) -> list[Item]:
-        """Return what to subscribe, of the nodes that are known on this server, sampled no faster than `least_ms`."""
-        return [self._item(n, node, least_ms) for n in self.subscribed if (node := self.nodes[n]) is not None]
+    def items(self, filters: bool = True, least_ms: int = 0) -> list[Item]:
+        """Return what to subscribe, of the nodes that are known on this server.
 
-    def _item(self, position: int, node: bytes, least_ms: int) -> Item:
+        Items may take deadband `filters`, and are sampled no faster than each `least_ms`.
+        """
+        filters = filters and self._config.server_deadband
+        known = [(n, node) for n in self.subscribed if (node := self.nodes[n]) is not None]
+        return [self._item(n, node, filters, least_ms) for n, node in known]
+
+    def _item(self, position: int, node: bytes, filters: bool, least_ms: int) -> Item:
         tag, config = self.tags[position], self._config
         every = self._interval(position)
         sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
         asked = node, position, -1.0 if sampling is None else float(max(sampling, least_ms)), config.queue_size
         plain = wire.item(*asked)
-        chosen = wire.item(*asked, self._filter(tag)) if config.server_deadband else plain
+        chosen = wire.item(*asked, self._filter(tag)) if filters else plain
         return Item(position, every, chosen, plain)
 
     @staticmethod
     def _filter(tag: Tag) -> bytes:
         if tag.deadband:  # the server compares raw values, the tag list speaks of scaled ones
             return wire.deadband_filter(wire.ABSOLUTE, tag.deadband / abs(tag.scale))
+        if tag.deadband_percent and tag.low is not None and tag.high is not None:  # the list's range, not the server's
+            deadband = tag.deadband_percent / 100 * (tag.high - tag.low)
+            return wire.deadband_filter(wire.ABSOLUTE, deadband / abs(tag.scale))
         return wire.deadband_filter(wire.PERCENT, tag.deadband_percent) if tag.deadband_percent else b""
 
     def _interval(self, position: int) -> int:
@@ -74,6 +86,7 @@ class ReadPlan:
         missing: dict[str, list[str]] = {}
         for position, (tag, where) in enumerate(zip(self.tags, self._addresses, strict=True)):
             node = where.node_id(namespaces)
+            self.node_ids[position] = node
             self.nodes[position] = None if node is None else wire.node(address.value_of(node))
             if node is None:
                 missing.setdefault(where.uri or "", []).append(tag.tag)

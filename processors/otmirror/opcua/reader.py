@@ -22,6 +22,8 @@ from otmirror.opcua.decode import Batch
 from otmirror.opcua.failover import Failover
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.knowledge import Knowledge
+from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
 from otmirror.opcua.reports import Reports
@@ -72,7 +74,9 @@ class OpcUaReader:
         self._numbers = Numbers(self._clock)
         self._loop = LoopThread(f"opcua {config.source}")
         kept: Memory = memory or NoMemory()
-        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say)
+        self._knowledge = Knowledge(config, self._plan, self._loop, self._emission, self._say)
+        self._past = Past(config, self._plan, self._clock, self._loop, self._notices)
+        self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say, self._past)
         self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -100,6 +104,8 @@ class OpcUaReader:
                 self._numbers.restart()
             self._reports.begin()
             wait = self._grid.wait(self._clock.monotonic())
+            if (found := self._past.take(wait > 0)) is not None:
+                return self._numbered(found)
             if not self._reports.waiting and (wait > _SOON or self._stop.wait(wait)):
                 return None
             return self._cycle(self._due())
@@ -126,6 +132,7 @@ class OpcUaReader:
     def _leave(self) -> None:
         with self._lock:
             if self._attendance.away and not self._stop.is_set():
+                self._past.miss_all()
                 self._disconnect()
                 self._failover.close()
 
@@ -150,8 +157,8 @@ class OpcUaReader:
 
     def _cycle(self, slots: Sequence[int]) -> pa.Table | None:
         """Make a batch of what was reported and of the tags of these poll intervals."""
-        batch = Batch(self._source)
         connected = bool(slots) and self._connected()
+        batch = Batch(self._source, self._knowledge.forms)
         self._reports.take(batch)
         if self._live is not self._reports.live:
             self._live = self._reports.live
@@ -162,14 +169,16 @@ class OpcUaReader:
         now = self._clock.now_us()
         for position in due:
             if position not in done:
+                self._past.miss(position)
                 batch.add_bad(self._plan.tags[position], STATUS["BadNoCommunication"], now)
         if not len(batch):
             return None
         table = batch.table()
         if not self._config.emit_repeats:
             table = self._emission.new(table)
-        if not table.num_rows:
-            return None
+        return self._numbered(table) if table.num_rows else None
+
+    def _numbered(self, table: pa.Table) -> pa.Table:
         numbers = pa.array(self._numbers.take(table.num_rows), pa.int64())
         place = samples.COLUMNS.index("seq")
         return table.set_column(place, samples.SCHEMA.field(place), numbers)
@@ -177,6 +186,7 @@ class OpcUaReader:
     def _connected(self) -> bool:
         """Return whether there is a session, after trying to make one if that is allowed now."""
         if self._client is not None and self._client.alive:
+            self._warn(self._client.reminders())
             client = self._failover.better(self._client)
             if client is None:
                 return True
@@ -209,6 +219,7 @@ class OpcUaReader:
         limit = first_limit(client.max_nodes_per_read, self._config.max_nodes)
         self._chunks = ChunkReader(client.read_values, min(limit, self._learned_limit or limit))
         self._faulty.clear()
+        self._warn(client.warnings)
         missing = self._plan.resolve(client.namespaces)
         for uri in self._missing - missing.keys():
             self._notices.clear(f"namespace {uri}", f"{self._source}: namespace URI {uri!r} is there again")
@@ -228,7 +239,13 @@ class OpcUaReader:
             f"{self._source}: connected to {client.endpoint} ({client.build}; profile {client.limits.profile}), "
             f"{len(self._plan.tags)} tags, at most {self._chunks.limit} nodes a request{_rate(client)}{longer}",
         )
+        self._past.begin(client)
+        self._knowledge.learn(client)
         self._compare_rates(client.limits.requests_per_second, self._plan.rate(self._chunks.limit))
+
+    def _warn(self, warnings: Sequence[tuple[str, str]]) -> None:
+        for key, text in warnings:
+            self._say("warn", key, text)
 
     def _compare_rates(self, allowed: float, needed: float) -> None:
         if not allowed or needed <= allowed:
@@ -265,8 +282,11 @@ class OpcUaReader:
             for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
                 self._note(position, batch.add(self._plan.tags[position], value, ts_read))
                 self._reports.read(position, value[3], self._emission)
+                self._past.see(position, value)
                 done.add(position)
         self._tell_faulty()
+        if self._client is not None and self._client.alive:
+            self._knowledge.learn_more(self._client)
         return done
 
     def _exchange(self, chunks: ChunkReader, nodes: Sequence[bytes], deliver: Deliver) -> None:
@@ -314,6 +334,7 @@ class OpcUaReader:
 
     def _disconnect(self, for_good: bool = False) -> None:
         client, self._client = self._client, None
+        self._past.end()
         if client is None:
             return
         self._reports.leave()

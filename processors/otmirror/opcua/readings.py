@@ -1,7 +1,7 @@
 """Values of a read, decoded straight from the bytes of the server's answer (OPC 10000-6, 5.2.2.17 and 5.2.2.16).
 
-Numbers, booleans and strings are unpacked here; whatever else a node may hold goes to asyncua's decoder, for that value
-alone. Building asyncua's objects for every value costs some twenty times as much.
+Numbers, booleans and strings are unpacked here; whatever else a node may hold is read by `binary` into asyncua's
+objects. Building these for every value costs some twenty times as much.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from collections.abc import Callable
 from typing import Any
 
 from asyncua import ua
-from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import variant_from_binary
 
+from otmirror.opcua import binary
+from otmirror.opcua.binary import FIXED_TYPES
 from otmirror.opcua.faults import UndecodableError
 
 Reading = tuple[Any, int, int, "int | None", "int | None"]
 """Value, its built-in type's number, status code, source and server timestamp (microseconds since 1970, UTC).
 
-With type `RARE` the value is asyncua's Variant.
+With type `RARE` the value is asyncua's Variant; structures in it are ExtensionObjects whose bodies are still bytes.
 """
 
 RARE = -1
 STRING = 12
-_FIXED_TYPES = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
 
 _VALUE, _STATUS, _SOURCE, _SERVER, _SOURCE_PICO, _SERVER_PICO = 1, 2, 4, 8, 16, 32
 _KNOWN = 63
-_IS_ARRAY, _HAS_DIMENSIONS, _TYPE = 0x80, 0x40, 0x3F
 
 _TICKS_TO_1970 = 116_444_736_000_000_000
 _LAST_TICK = 2_650_467_743_990_000_000
@@ -61,7 +59,7 @@ def _forms(mask: int, value: str) -> tuple[str, list[int]]:
 
 _LAYOUTS = {
     bytes((mask, kind)): _layout(kind, mask, "2x" + code)
-    for kind, code in _FIXED_TYPES.items()
+    for kind, code in FIXED_TYPES.items()
     for mask in range(_KNOWN + 1)
     if mask & _VALUE
 }
@@ -79,7 +77,7 @@ def _behind_handle(mask: int, kind: int, code: str) -> _Layout:
 
 ITEM_LAYOUTS = {
     bytes((mask, kind)): _behind_handle(mask, kind, code)
-    for kind, code in _FIXED_TYPES.items()
+    for kind, code in FIXED_TYPES.items()
     for mask in range(_KNOWN + 1)
     if mask & _VALUE
 }
@@ -108,7 +106,7 @@ def decode(body: bytes, at: int) -> list[Reading]:
         raise UndecodableError("the answer is cut short") from None
     except UndecodableError:
         raise
-    except Exception as error:  # whatever asyncua's decoder makes of bytes that are none of a value
+    except Exception as error:  # whatever asyncua's objects say to values they do not like
         raise UndecodableError(f"{type(error).__name__}: {error}") from None
 
 
@@ -170,15 +168,8 @@ def _variant(body: bytes, at: int) -> tuple[Any, int, int]:
         if length > len(body) - start:
             raise UndecodableError(f"a string of {length} bytes where {len(body) - start} are left")
         return body[start : start + length].decode("utf-8", "surrogateescape"), STRING, start + length
-    if encoding & _IS_ARRAY:
-        (length,) = _INT32.unpack_from(body, at + 1)
-        if length > len(body) - at:
-            raise UndecodableError(f"an array of {length} elements in {len(body) - at} bytes")
-    rest = Buffer(body, at)
-    variant = variant_from_binary(rest)
-    if encoding & _TYPE in _FIXED_TYPES and not encoding & (_IS_ARRAY | _HAS_DIMENSIONS):
-        return variant.Value, encoding & _TYPE, rest.cur_pos
-    return variant, RARE, rest.cur_pos
+    variant, at = binary.variant(body, at)
+    return (variant, RARE, at) if encoding else (None, 0, at)
 
 
 def of(value: ua.DataValue) -> Reading:

@@ -31,11 +31,19 @@ def health(level: int | None) -> int:
 class _Server:
     url: str
     backoff: Backoff
+    spacing: Backoff
+    """Between two sessions, so that connections which do not last leave no trail of them on the server."""
+    connected: float = float("-inf")
+    """When it was last connected to."""
     tried: bool = False
     """Whether connecting failed since it was last connected."""
     level: int | None = None
     seen: float = field(default=float("-inf"))
     """When its level was learned."""
+
+    def ready(self, now: float) -> bool:
+        """Whether it may be connected to now."""
+        return self.backoff.ready(now) and self.spacing.ready(now)
 
 
 class Servers:
@@ -43,12 +51,13 @@ class Servers:
 
     A server that was lost is tried once more before any other, unless it was lost twice in a row. As long as the
     current one is healthy, it stays (6.6.2.4.3); once it is not, one of a better sub-range takes its place, at most one
-    move a minute.
+    move a minute. Sessions that last less than a minute are opened with delays that double: an abandoned one stays on
+    the server until it times out, and a small device has room for few.
     """
 
     def __init__(self, urls: Sequence[str], backoff: Callable[[], Backoff] = Backoff, hold: float = HOLD_S):
         """Take the servers, the preferred one first, and what makes each one's backoff."""
-        self._servers = {url: _Server(url, backoff()) for url in urls}
+        self._servers = {url: _Server(url, backoff(), backoff()) for url in urls}
         self._hold = hold
         self._moved = float("-inf")
         self.current = urls[0]
@@ -58,15 +67,20 @@ class Servers:
         """Return the server to connect to now, None when it is too early for any."""
         current = self._servers[self.current]
         if not current.tried and current.backoff.failures < 2:
-            return current.url if current.backoff.ready(now) else None
-        return self._best(now, [s for s in self._servers.values() if s.backoff.ready(now)])
+            return current.url if current.ready(now) else None
+        return self._best(now, [s for s in self._servers.values() if s.ready(now)])
 
     def connected(self, url: str, level: int | None, now: float) -> None:
         """Note that a server is the one read from now on, and its service level."""
         if url != self.current:
             self._moved = now
         self.current = url
-        self._servers[url].tried = False
+        server = self._servers[url]
+        server.tried = False
+        if now - server.connected >= self._hold:
+            server.spacing.succeeded()
+        server.connected = now
+        server.spacing.failed(now)
         self.level(url, level, now)
 
     def succeeded(self) -> None:
@@ -90,13 +104,13 @@ class Servers:
 
     def standby(self, now: float) -> str | None:
         """Return the best server beside the current one, to stand by; None when it is too early for any."""
-        return self._best(now, [s for s in self._others() if s.backoff.ready(now)])
+        return self._best(now, [s for s in self._others() if s.ready(now)])
 
     def wanted(self, now: float) -> str | None:
         """Return the server to look at because the current one is not healthy; None to stay without a look."""
         if health(self._servers[self.current].level) == HEALTHY or now - self._moved < self._hold:
             return None
-        fit = [s for s in self._others() if s.backoff.ready(now) and (self._stale(s, now) or self._beats(s))]
+        fit = [s for s in self._others() if s.ready(now) and (self._stale(s, now) or self._beats(s))]
         return self._best(now, fit)
 
     def better(self, url: str, now: float) -> bool:

@@ -13,11 +13,13 @@ from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
-from otmirror.opcua.faults import status_name
+from otmirror.opcua.faults import CODES, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
+from otmirror.taglist import array_tag
 
 _MOST = 50_000
 """Readings in a batch, or a few more."""
@@ -38,9 +40,11 @@ class Reports:
     """
 
     def __init__(
-        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say
+        self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, memory: Memory, say: Say,
+        past: Past,
     ):  # fmt: skip
-        """Take what they share with the reader, and what outlives this process."""
+        """Take what they share with the reader, what outlives this process, and what wants to know of every value."""
+        self._past = past
         self._config, self._plan, self._clock, self._loop, self._say = config, plan, clock, loop, say
         self._memory, self._recalled, self._items = memory, False, ""
         self._inbox = Inbox(config.buffer, lambda: loop.soon(self.subscriptions.resume))
@@ -73,8 +77,15 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items(client.limits.min_sampling_ms)
+        items = self._plan.items(client.limits.deadband_filter, client.limits.min_sampling_ms)
         self._recall(items)
+        most = client.limits.items
+        if most and len(items) > most:
+            text = (
+                f"{len(items) - most} of {len(items)} tags are polled: the server takes {most} monitored items at most"
+            )
+            self._say("warn", "items", f"{text} (profile {client.limits.profile})")
+            items = items[:most]
         self._doubts.clear()
         self._loop.run(self.subscriptions.establish(client, items), _SETUP)
         self._remember()
@@ -96,10 +107,14 @@ class Reports:
 
     def take(self, batch: Batch) -> None:
         """Add what was reported, at most some 50,000 readings."""
-        tags, doubts = self._plan.tags, self._doubts
+        tags, doubts, past = self._plan.tags, self._doubts, self._past
         for delivery in self._inbox.take(_MOST):
             for place, reading in zip(delivery.positions, delivery.readings, strict=True):
                 batch.add(tags[place], reading, delivery.ts_read)
+                if reading[2] == CODES.BadDataLost:
+                    past.miss(place)
+                else:
+                    past.see(place, reading)
             for place in doubts.keys() & set(delivery.positions) if doubts else ():
                 del doubts[place]
 
@@ -113,9 +128,14 @@ class Reports:
         if now >= self._look_at and not self._config.emit_repeats:
             self._look_at = now + _LOOK
             self._give_up_on_deaf(now)
-            quiet = (self._places.get(tag, -1) for tag in emission.quiet(self._clock.now_us()))
+            quiet = (self._place(tag) for tag in emission.quiet(self._clock.now_us()))
             wanted.update(place for place in quiet if place in subscriptions.live)
         return sorted(wanted)
+
+    def _place(self, tag: str) -> int:
+        """Return the place of a tag, or of the array it is an element of; -1 of one that is not in the list."""
+        place = self._places.get(tag)
+        return self._places.get(array_tag(tag), -1) if place is None else place
 
     def read(self, place: int, ts: int | None, emission: EmissionFilter) -> None:
         """Note that a reported tag was read, with this source timestamp: a newer value ought to be reported soon."""
@@ -136,18 +156,18 @@ class Reports:
 
     def _recall(self, items: Sequence[Item]) -> None:
         """Know the subscriptions of this processor's process before this one, if they are of the same items."""
-        digest = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
-        self._items = f"{self._config.endpoint} {digest}"
+        self._items = hashlib.blake2b(b"".join(item.plain for item in items), digest_size=16).hexdigest()
         if self._recalled:
             return
         self._recalled = True
         with contextlib.suppress(ValueError, KeyError, TypeError):
             told = json.loads(self._memory.load() or "{}")
             if told.get("items") == self._items:
-                self.subscriptions.recall(told["subscriptions"])
+                self.subscriptions.recall(str(told["server"]), told["subscriptions"])
 
     def _remember(self) -> None:
         if self.subscriptions.changed:
             self.subscriptions.changed = False
-            kept = {"items": self._items, "subscriptions": self.subscriptions.kept()}
+            subscriptions = self.subscriptions
+            kept = {"items": self._items, "server": subscriptions.server, "subscriptions": subscriptions.kept()}
             self._memory.save(json.dumps(kept, separators=(",", ":")))

@@ -1,19 +1,17 @@
-"""The PKI folder: this client's own certificate, and which server certificates it trusts.
+"""This client's own certificate in the PKI folder, and when certificates expire.
 
-own/cert.der, own/key.pem   made on first use and kept; a certificate of your own may be put there instead
-trusted/                    certificates of servers that are trusted, one a file (DER or PEM)
-rejected/                   what a server showed and was not trusted
+own/cert.der and own/key.pem are made on first use and kept; a certificate of your own may be put there instead. The
+folder's other parts are those of `otmirror.opcua.trust`.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
-import re
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,25 +21,23 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from otmirror.errors import ConfigError
-from otmirror.opcua.config import ANY, FIRST_USE
+from otmirror.opcua.chain import thumbprint
 
 _VALID_DAYS = 3650
 _KEY_BITS = 2048
+EXPIRY_NOTICE = datetime.timedelta(days=30)
+"""How long before a certificate's end it is time to replace it."""
 
 
 @dataclass(frozen=True)
 class OwnCertificate:
-    """This client's certificate: its files, its application URI and its SHA-1 thumbprint (hex)."""
+    """This client's certificate: its files, its application URI, SHA-1 thumbprint (hex) and end."""
 
     certificate: Path
     key: Path
     application_uri: str
     thumbprint: str
-
-
-def thumbprint(der: bytes) -> str:
-    """Return a certificate's SHA-1 thumbprint, as certificate viewers and OPC UA servers show it."""
-    return hashlib.sha1(der).hexdigest().upper()  # noqa: S324 - a name, as OPC 10000-4, 7.3 has it, not a proof
+    until: datetime.datetime
 
 
 def application_uri() -> str:
@@ -49,7 +45,7 @@ def application_uri() -> str:
     return f"urn:{socket.gethostname()}:otmirror"
 
 
-def own_certificate(folder: Path) -> OwnCertificate:
+def own_certificate(folder: Path, now: datetime.datetime | None = None) -> OwnCertificate:
     """Return this client's certificate, made when the folder has none.
 
     Raises:
@@ -60,13 +56,13 @@ def own_certificate(folder: Path) -> OwnCertificate:
     try:
         if not certificate.exists() and not key.exists():
             _create(folder, own)
-        return _load(certificate, key)
+        return _load(certificate, key, now or datetime.datetime.now(datetime.timezone.utc))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"PKI Directory: {error.filename or own}: {reason}") from None
 
 
-def _load(certificate: Path, key: Path) -> OwnCertificate:
+def _load(certificate: Path, key: Path, now: datetime.datetime) -> OwnCertificate:
     for file, other in ((certificate, key), (key, certificate)):
         if not file.exists():
             raise ConfigError(f"PKI Directory: {file} is missing, but {other} exists; restore it or remove both")
@@ -79,9 +75,9 @@ def _load(certificate: Path, key: Path) -> OwnCertificate:
         raise ConfigError(f"PKI Directory: {certificate} or {key} cannot be used: {error}") from None
     if not uris or parsed.public_key() != private.public_key():
         raise ConfigError(f"PKI Directory: {certificate} has no application URI or does not belong to {key}")
-    if parsed.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc):
+    if parsed.not_valid_after_utc < now:
         raise ConfigError(f"PKI Directory: {certificate} expired on {parsed.not_valid_after_utc:%Y-%m-%d}; replace it")
-    return OwnCertificate(certificate, key, uris[0], thumbprint(certificate.read_bytes()))
+    return OwnCertificate(certificate, key, uris[0], thumbprint(certificate.read_bytes()), parsed.not_valid_after_utc)
 
 
 def _create(folder: Path, own: Path) -> None:
@@ -140,74 +136,24 @@ def _self_signed(key: rsa.RSAPrivateKey) -> x509.Certificate:
 
 
 @dataclass(frozen=True)
-class ServerTrust:
-    """Decides whether a server's certificate is trusted, by the files in the PKI folder."""
+class InUse:
+    """A certificate in use: what messages call it, its thumbprint, its last day, and what to do before."""
 
-    folder: Path
-    rule: str
-
-    def check(self, der: bytes, host: str, port: int) -> None:
-        """Accept the certificate the server at this host and port shows.
-
-        Raises:
-            ConfigError: it is not trusted; the message says which file to move where.
-        """
-        if self.rule == ANY:
-            return
-        trusted, rejected = self.folder / "trusted", self.folder / "rejected"
-        pinned = trusted / (re.sub(r"[^\w.-]", "_", f"{host}_{port}") + ".der")
-        try:
-            for place in (trusted, rejected):
-                place.mkdir(parents=True, exist_ok=True)
-            if any(_holds(file, der) for file in trusted.iterdir()):
-                return
-            if self.rule == FIRST_USE and not pinned.exists():
-                _write(pinned, der)
-                return
-            kept = rejected / f"{thumbprint(der)}.der"
-            _write(kept, der)
-            old = thumbprint(pinned.read_bytes()) if self.rule == FIRST_USE else None
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConfigError(f"PKI Directory: {error.filename or self.folder}: {reason}") from None
-        raise ConfigError(self._refusal(der, host, port, kept, pinned, old))
-
-    def _refusal(self, der: bytes, host: str, port: int, kept: Path, pinned: Path, old: str | None) -> str:
-        if old is None:
-            return (
-                f"the certificate of the server at {host}:{port}, thumbprint {thumbprint(der)}, is not trusted; "
-                f"if it is the right one, move {kept} to {pinned.parent}"
-            )
-        return (
-            f"the certificate of the server at {host}:{port} changed: its thumbprint was {old} and is now "
-            f"{thumbprint(der)}; if the server's certificate was really replaced, move {kept} over {pinned}, "
-            "otherwise somebody else answers in the server's place"
-        )
+    key: str
+    name: str
+    thumbprint: str
+    until: datetime.datetime
+    advice: str
 
 
-def _holds(file: Path, der: bytes) -> bool:
-    if not file.is_file():
-        return False
-    content = file.read_bytes()
-    if content.lstrip().startswith(b"-----BEGIN"):
-        try:
-            return any(
-                c.public_bytes(serialization.Encoding.DER) == der for c in x509.load_pem_x509_certificates(content)
-            )
-        except ValueError:
-            return False
-    return content == der
-
-
-def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(file)
-
-
-def first_certificate(chain: bytes) -> bytes:
-    """Return the first certificate of a DER chain: its SEQUENCE states its length (X.690, 8.1.3)."""
-    if len(chain) < 4 or chain[0] != 0x30 or not chain[1] & 0x80:
-        raise ConfigError("the server offers security but shows no certificate: check the server's own certificate")
-    octets = chain[1] & 0x7F
-    return chain[: 2 + octets + int.from_bytes(chain[2 : 2 + octets], "big")]
+def expiring(
+    certificates: Iterable[InUse], now: datetime.datetime, within: datetime.timedelta = EXPIRY_NOTICE
+) -> list[tuple[str, str]]:
+    """Return a warning, key and sentence, for each certificate that expires within a time from now, or has expired."""
+    return [
+        (f"expiry {one.key}",
+         f"{one.name}, thumbprint {one.thumbprint}, {'expires' if one.until >= now else 'expired'} on "
+         f"{one.until:%Y-%m-%d}: {one.advice}")
+        for one in certificates
+        if one.until <= now + within
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ _HALF = 0x80000000
 _MOST_AGAIN = 1000
 _MOST_REQUESTS = 10
 _TICK = 0.25
+_OWN_TRANSFER = 60.0
+"""Seconds in which word that a subscription was transferred means the transfer to here."""
 _FILTER_REFUSED = frozenset(
     (
         CODES.BadFilterNotAllowed,
@@ -78,6 +81,7 @@ class Subscription:
     heard: float
     heard_us: int
     expected: int = 1
+    taken_over: float = -math.inf
     live: set[int] = field(default_factory=set)
     ended: str | None = None
 
@@ -100,6 +104,11 @@ def missed(expected: int, number: int) -> int:
     return -1
 
 
+def server_of(client: GuardedClient) -> str:
+    """Return what tells a server from another one and from itself before a restart."""
+    return f"{client.endpoint} {client.started.isoformat() if client.started else ''}"
+
+
 class Subscriptions:
     """The subscriptions of one source, over all its connections. Its coroutines belong to the client's event loop.
 
@@ -114,7 +123,6 @@ class Subscriptions:
         self._known: dict[int, Subscription] = {}
         self._items: dict[int, Item] = {}
         self._client: GuardedClient | None = None
-        self._server: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = 0
         self._most_slots = _MOST_REQUESTS
@@ -128,6 +136,8 @@ class Subscriptions:
         """Status of each item that the server refused, by the place of its tag."""
         self.unsure: set[int] = set()
         """Places of tags with a gap behind them, which should be read once; the reader empties it."""
+        self.server = ""
+        """Whose subscriptions these are, by `server_of`."""
         self.changed = False
         """Whether `kept` would tell something new; the reader takes it back."""
         self.counts: Counter[str] = Counter()
@@ -145,9 +155,12 @@ class Subscriptions:
             ConnectionLostError: the connection cannot be used any more.
         """
         await self.disconnected()
-        self._items_a_call = min(self._items_a_call, client.limits.items_per_call)
         self._client, self._items = client, {item.position: item for item in items}
+        self._items_a_call = min(self._terms.items_a_call, client.limits.items_per_call)
         self.refused.clear()
+        if server_of(client) != self.server:
+            self._leave_behind("this is another server, or it was started anew")
+            self.server = server_of(client)
         self._room.set()
         await self._take_over()
         await self._create(self._missing())
@@ -179,12 +192,12 @@ class Subscriptions:
         """Return what another process needs to take the subscriptions over, as JSON can hold it."""
         return [
             {"id": one.id, "interval_ms": one.interval_ms, "interval": one.interval, "keep_alive": one.keep_alive,
-             "live": memory.ranges(one.live), "server": self._server}
+             "live": memory.ranges(one.live)}
             for one in self._known.values()
         ]  # fmt: skip
 
-    def recall(self, kept: Iterable[Mapping[str, Any]]) -> None:
-        """Take over, at the next `establish`, what `kept` returned in a process that is gone.
+    def recall(self, server: str, kept: Iterable[Mapping[str, Any]]) -> None:
+        """Take over, at the next `establish` with this server, what `kept` returned in a process that is gone.
 
         What the server has not got acknowledged is sent again then, so nothing that process took along is lost.
 
@@ -192,8 +205,6 @@ class Subscriptions:
             KeyError, TypeError, ValueError: it is something else.
         """
         now = self._clock.monotonic(), self._clock.now_us()
-        kept = list(kept)
-        servers = {str(one["server"]) for one in kept if one.get("server")}
         found = [
             Subscription(
                 int(one["id"]), int(one["interval_ms"]), float(one["interval"]), float(one["keep_alive"]), *now,
@@ -202,7 +213,7 @@ class Subscriptions:
             for one in kept
         ]  # fmt: skip
         self._known.update({one.id: one for one in found})
-        self._server = servers.pop() if servers else None
+        self.server = server
 
     # Receiving
 
@@ -294,7 +305,8 @@ class Subscriptions:
             one.expected = max(one.expected, message.sequence)
             return
         one.expected = following(message.sequence)
-        if message.ended is not None:
+        moved = message.ended == CODES.GoodSubscriptionTransferred and one.heard - one.taken_over < _OWN_TRANSFER
+        if message.ended is not None and not moved:
             one.ended = f"the server ended it: {status_name(message.ended)}"
         now = self._clock.now_us()
         if message.handles:
@@ -366,47 +378,43 @@ class Subscriptions:
         self._show()
 
     def _missing(self) -> list[int]:
-        """Return the places of the tags to create items for, as many as the server can have in all."""
-        there = {place for one in self._known.values() for place in one.live}
-        wanted = sorted(self._items.keys() - there)
-        most = self._client.limits.items if self._client is not None else 0
-        if not most or len(there) + len(wanted) <= most:
-            return wanted
-        text = f"of {len(self._items)} tags the server can report {most}, as its profile says: the others are polled"
-        self._say("warn", "items in all", text)
-        return wanted[: max(0, most - len(there))]
+        return sorted(self._items.keys() - {place for one in self._known.values() for place in one.live})
 
     async def _take_over(self) -> None:
         """Move what an earlier session left to this one, and have what was not received sent again."""
         left = [*self._known.values()]
         client = self._client
-        if client is None:
-            return
-        # On another server the same number is another subscription, maybe somebody else's.
-        elsewhere, self._server = self._server not in (None, client.endpoint), client.endpoint
-        if not left:
+        if not left or client is None:
             return
         try:
-            results = [] if elsewhere else await services.transfer(client, [one.id for one in left])
+            results = await services.transfer(client, [one.id for one in left])
         except (ServiceFaultError, UndecodableError):
             results = []
         granted = dict(zip((one.id for one in left), results, strict=False))
         for one in left:
             status, available = granted.get(one.id, (CODES.BadSubscriptionIdInvalid, []))
             if status >> 30 or not one.live <= self._items.keys():
-                self.counts["recreated"] += 1
-                why = "the server did not keep a subscription over the loss of the connection"
-                self._gap(one, one.live, "another server is read" if elsewhere else why)
-                self._remove(one)
+                self._give_up(one, "the server did not keep a subscription over the loss of the connection")
                 continue
             self.counts["transferred"] += 1
             one.ended, one.heard = None, self._clock.monotonic()
+            one.taken_over = one.heard
             for number in available:
                 if (one.expected == _UNKNOWN or missed(one.expected, number) >= 0) and (
                     message := await self._again(client, one, number)
                 ):
                     self.counts["recovered"] += 1
                     await self._arrived(client, one, message)
+
+    def _leave_behind(self, why: str) -> None:
+        """Ask for none of what was there before: on another server the same number is somebody else's subscription."""
+        for one in [*self._known.values()]:
+            self._give_up(one, why)
+
+    def _give_up(self, one: Subscription, why: str) -> None:
+        self.counts["recreated"] += 1
+        self._gap(one, one.live, why)
+        self._remove(one)
 
     # Creating
 
@@ -436,17 +444,14 @@ class Subscriptions:
         client, terms = self._client, self._terms
         if client is None:
             return
-        every = max(interval_ms, client.limits.min_publishing_ms) / 1000.0
         made = await services.create_subscription(
-            client, every, terms.lifetime, terms.keep_alive, terms.values_a_notification
+            client, interval_ms / 1000.0, terms.lifetime, terms.keep_alive, terms.values_a_notification
         )
         now = self._clock.monotonic(), self._clock.now_us()
         one = Subscription(made.id, interval_ms, made.interval, made.keep_alive, *now)
         self._known[made.id] = one
         self.changed = True
-        filters = client.limits.deadband_filter
-        wanted = [self._items[place] for place in places]
-        await self._add(client, one, [(item.position, item.encoded if filters else item.plain) for item in wanted])
+        await self._add(client, one, [(place, self._items[place].encoded) for place in places])
         if not one.live:
             self._remove(one)
             await services.delete_subscription(client, one.id)

@@ -35,6 +35,8 @@ def _service(request: Any, answer: Any) -> Service:
 
 
 READ = _service(ua.ReadRequest, ua.ReadResponse)
+BROWSE = _service(ua.BrowseRequest, ua.BrowseResponse)
+BROWSE_NEXT = _service(ua.BrowseNextRequest, ua.BrowseNextResponse)
 PUBLISH = _service(ua.PublishRequest, ua.PublishResponse)
 REPUBLISH = _service(ua.RepublishRequest, ua.RepublishResponse)
 CREATE_ITEMS = _service(ua.CreateMonitoredItemsRequest, ua.CreateMonitoredItemsResponse)
@@ -51,12 +53,25 @@ _NO_FILTER = b"\x00\x00\x00"
 """An ExtensionObject of the null node id without a body (OPC 10000-6, 5.2.2.15)."""
 _FILTER_TYPE = nodeid_to_binary(node_id(ObjectIds.DataChangeFilter_Encoding_DefaultBinary))
 ABSOLUTE, PERCENT = ua.DeadbandType.Absolute.value, ua.DeadbandType.Percent.value
+_NO_VIEW = b"\x00\x00" + struct.pack("<qII", 0, 0, 0)
+"""The null view, and no limit of references a node."""
+_DIRECTION = struct.Struct("<i")
+_MASKS = struct.Struct("<?II")
+_RESULT_MASK = 1 | 4 | 8
+"""Reference type, node class and browse name (OPC 10000-4, 5.9.2)."""
+_WHOLE = struct.Struct("<IiHi")
+"""AttributeId, no IndexRange, no DataEncoding."""
 
 
 def node(wanted: ua.ReadValueId) -> bytes:
     """Return a node of a request as it goes over the wire (ReadValueId, OPC 10000-4, 7.29)."""
     encoded: bytes = struct_to_binary(wanted)
     return encoded
+
+
+def attribute(node_id: bytes, number: int) -> bytes:
+    """Return an attribute of an encoded node id as `node` does; the cheap way for many."""
+    return node_id + _WHOLE.pack(number, -1, 0, -1)
 
 
 def deadband_filter(kind: int, deadband: float) -> bytes:
@@ -85,6 +100,17 @@ def item(wanted: bytes, handle: int, sampling_ms: float, queue: int, chosen: byt
 def read_body(nodes: Sequence[bytes]) -> list[bytes]:
     """Return a Read's parameters: both timestamps, no value older than now (MaxAge 0)."""
     return [_READ_PARAMETERS.pack(0.0, ua.TimestampsToReturn.Both.value, len(nodes)), *nodes]
+
+
+def browse_body(nodes: Sequence[ua.NodeId], kind: ua.NodeId, inverse: bool) -> list[bytes]:
+    """Return a Browse's parameters: references of a kind and its sub-types, as many as the server gives at once."""
+    tail = _DIRECTION.pack(int(inverse)) + nodeid_to_binary(kind) + _MASKS.pack(True, 0, _RESULT_MASK)
+    return [_NO_VIEW, _COUNT.pack(len(nodes)), *(nodeid_to_binary(node) + tail for node in nodes)]
+
+
+def browse_next_body(points: Sequence[bytes]) -> list[bytes]:
+    """Return a BrowseNext's parameters: go on where the continuation points say."""
+    return [b"\x00", _COUNT.pack(len(points)), *(_COUNT.pack(len(point)) + point for point in points)]
 
 
 def items_body(subscription: int, items: Sequence[bytes]) -> list[bytes]:

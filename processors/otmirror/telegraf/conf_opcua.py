@@ -119,7 +119,12 @@ def _settings(source: Input, left: list[Left]) -> Iterator[tuple[str, str]]:
     elif policy == "auto":
         yield "opcua.security.policy", "Basic256Sha256, or None where the server has no security (Telegraf: auto)"
     else:
-        left.append(Left(f"{where}.security_policy", f"{policy} is broken and not supported: use Basic256Sha256"))
+        left.append(
+            Left(
+                f"{where}.security_policy",
+                f"{policy} is no longer safe: use Basic256Sha256, or set Allow Deprecated Security of the processor",
+            )
+        )
     if mode in ("Sign", "SignAndEncrypt"):
         yield "opcua.security.mode", mode
     if policy != "None" and table.get("certificate"):
@@ -128,7 +133,7 @@ def _settings(source: Input, left: list[Left]) -> Iterator[tuple[str, str]]:
         yield "opcua.username", str(table.get("username") or "")
         yield "opcua.password", "the password of telegraf.conf, to be entered in NiFi"
     elif table.get("auth_method") == "Certificate":
-        left.append(Left(f"{where}.auth_method", "log-in by certificate is not supported: use a user name"))
+        left.append(Left(f"{where}.auth_method", "set User Certificate File and User Key File of the processor"))
     if str(table.get("timestamp") or "gather") == "gather":
         left.append(Left(f"{where}.timestamp", "gather: the mirror takes the source's timestamp instead"))
     try:

@@ -28,6 +28,7 @@ class FaultyRelay(Relay):
         self._fault: Fault | None = None
         self._struck = threading.Event()
         self._deaf: set[Link] = set()
+        self.cuts = 0
         super().__init__(("127.0.0.1", server if isinstance(server, int) else server.port), **options)
 
     @property
@@ -74,7 +75,9 @@ class FaultyRelay(Relay):
 
     def cut(self, reset: bool = False) -> int:
         """End all connections, with RST instead of FIN when asked; return how many there were."""
-        return self._call(lambda: sum(1 for link in list(self._links) if link.cut(reset) is None))
+        ended = int(self._call(lambda: sum(1 for link in list(self._links) if link.cut(reset) is None)))
+        self.cuts += ended
+        return ended
 
     def refuse(self) -> None:
         """Refuse new connections and end those there are."""

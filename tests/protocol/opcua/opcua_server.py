@@ -36,15 +36,16 @@ class Server:
         modules = node_modules(node_opcua="2.182.2") / "node_modules"
         self.port = options.setdefault("port", free_port())
         self.pki: str = options.setdefault("pki", str(folder / "server-pki"))
+        flags = options.pop("node_flags", [])
         self.log = (folder / f"server-{self.port}.log").open("ab")
         self._process = subprocess.Popen(
-            ["node", str(HERE / "server.js"), json.dumps(options)],
+            ["node", *flags, str(HERE / "server.js"), json.dumps(options)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=folder,
             env={**os.environ, "NODE_PATH": str(modules), "HOME": str(folder)},
         )  # fmt: skip
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
-        ready = self._answer(60)
+        ready = self._answer(options.get("patience", 60))
         self.namespaces: list[str] = ready["namespaces"]
         self.url = f"opc.tcp://127.0.0.1:{self.port}"
 

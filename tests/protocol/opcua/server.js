@@ -2,15 +2,19 @@
 // one JSON object a line on standard input and are answered with one line each on standard output.
 "use strict";
 const fs = require("fs");
+const path = require("path");
 const readline = require("readline");
 const trouble = require("./trouble.js");
 if (process.argv[2] && JSON.parse(process.argv[2]).skew) trouble.shiftClock(JSON.parse(process.argv[2]).skew);
 const opcua = require("node-opcua");
+const { addData } = require("./data.js");
 const { DataType: T, DataValue, StatusCodes, Variant, VariantArrayType } = opcua;
 
 const options = Object.assign(
     { port: 0, pki: null, namespaces: ["http://test.example/plant"], counters: 0, maxNodesPerRead: 1000, maxSessions: 50,
-      anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {} },
+      data: false, analogs: 0,
+      history: null, anonymous: true, security: ["None"], acceptAnyClient: false, users: {}, policies: [], buildInfo: {}, operationLimits: {},
+      certificateFile: undefined, privateKeyFile: undefined, applicationUri: undefined, userPki: null },
     JSON.parse(process.argv[2] || "{}"),
 );
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
@@ -19,6 +23,10 @@ const times = []; // when each Read came, milliseconds since 1970, and how many 
 let level = 255;
 let mostNodes = 0;
 let ticker = null;
+const historyReads = [];
+const historyFaults = {};
+const historyDelays = {};
+const written = {};
 
 // 2026-03-04T05:06:07.123456700Z: Date holds milliseconds, the rest goes into picoseconds.
 const SOURCE = { sourceTimestamp: new Date("2026-03-04T05:06:07.123Z"), sourcePicoseconds: 456700000 };
@@ -55,6 +63,8 @@ function add(namespace, parent, name, dataType, read, dimensions, extra) {
     });
 }
 
+let changeArray = () => {};
+
 function build(server) {
     const space = server.engine.addressSpace;
     const spaces = options.namespaces.map((uri) => space.registerNamespace(uri));
@@ -87,6 +97,7 @@ function build(server) {
     namespace.addVariable({ componentOf: plant, browseName: "ByNumber", nodeId: "i=7001", dataType: T.Int32, value: { dataType: T.Int32, value: 7 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByBytes", nodeId: "b=AQID", dataType: T.Int32, value: { dataType: T.Int32, value: 8 } });
     namespace.addVariable({ componentOf: plant, browseName: "ByGuid", nodeId: "g=6B29FC40-CA47-1067-B31D-00DD010662DA", dataType: T.Int32, value: { dataType: T.Int32, value: 9 } });
+    if (options.data) changeArray = addData(space, namespace, plant, add, options.analogs);
     const counter = (i) => {
         let reads = 0;
         add(namespace, plant, `Counter${i}`, T.Double, () => new DataValue({
@@ -96,8 +107,51 @@ function build(server) {
     };
     for (let i = 0; i < options.counters; i++) counter(i);
     const again = (name) => counter(Number(name.replace("Counter", "")));
-    const more = { ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
-    return { writable, more };
+    const analog = namespace.addAnalogDataItem({
+        componentOf: plant, browseName: "Analog", nodeId: "s=Analog", dataType: T.Double,
+        engineeringUnitsRange: { low: -100, high: 300 }, engineeringUnits: opcua.standardUnits.degree_celsius,
+    });
+    const measure = ({ value }) => { analog.setValueFromSource({ dataType: T.Double, value }); return value; };
+    measure({ value: 10 });
+    const more = { measure, ...trouble.build(opcua, space, namespace, plant, options), ...trouble.vanishing(namespace, again) };
+    const { write: record } = options.history ? historize(space, namespace, plant, options.history) : {};
+    return { writable, more, record };
+}
+
+// Values of which each is remembered in `written` as [milliseconds, value]. Hist0, Hist1, ... change by themselves and
+// have a history, Still0, ... have one and change on command. Plain0, ... and Claim0, ... change and have no history,
+// whatever the AccessLevel of the latter says.
+function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0, claiming = 0, every = 20 }) {
+    const changing = {};
+    const write = (name, at, value) => {
+        changing[name].setValueFromSource({ dataType: T.Double, value }, StatusCodes.Good, new Date(at));
+        written[name].push([at, value]);
+    };
+    for (const [kind, count] of Object.entries({ Hist: ticking, Still: still, Plain: plain, Claim: claiming })) {
+        for (let i = 0; i < count; i++) {
+            const name = `${kind}${i}`;
+            const accessLevel = kind === "Plain" ? "CurrentRead" : "CurrentRead | HistoryRead";
+            const node = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: 100, accessLevel });
+            changing[name] = node;
+            written[name] = [];
+            if (kind === "Plain" || kind === "Claim") continue;
+            space.installHistoricalDataNode(node, { maxOnlineValues: 100000 });
+            const read = node.historyRead;
+            node.historyRead = async function (...all) {
+                if (historyDelays[name]) await new Promise((done) => setTimeout(done, historyDelays[name]));
+                const statusCode = historyFaults[name] && opcua.coerceStatusCode(historyFaults[name]);
+                return statusCode ? new opcua.HistoryReadResult({ statusCode }) : read.apply(this, all);
+            };
+        }
+    }
+    let ticks = 0, last = 0;
+    setInterval(() => {
+        last = Math.max(last + 1, Date.now());
+        ticks++;
+        const names = Object.keys(changing).filter((name) => !name.startsWith("Still"));
+        names.forEach((name, place) => write(name, last, ticks + place / 1024));
+    }, every);
+    return { write };
 }
 
 async function main() {
@@ -105,13 +159,18 @@ async function main() {
         rootFolder: options.pki, automaticallyAcceptUnknownCertificate: options.acceptAnyClient, disableFileWatchers: true,
     });
     await certificates.initialize();
+    const userCertificates = options.userPki
+        ? new opcua.OPCUACertificateManager({ rootFolder: options.userPki, disableFileWatchers: true }) : certificates;
+    if (options.userPki) await userCertificates.initialize();
     const modes = { None: "None", Sign: "Basic256Sha256", SignAndEncrypt: "Basic256Sha256" };
     const server = new opcua.OPCUAServer({
         port: options.port, host: "127.0.0.1", hostname: "127.0.0.1", allowAnonymous: options.anonymous,
         securityModes: options.security.map((mode) => opcua.MessageSecurityMode[mode]),
         securityPolicies: [...new Set([...options.security.map((mode) => modes[mode]), ...options.policies])]
             .map((policy) => opcua.SecurityPolicy[policy]),
-        serverCertificateManager: certificates, userCertificateManager: certificates,
+        serverCertificateManager: certificates, userCertificateManager: userCertificates,
+        ...(options.certificateFile ? { certificateFile: options.certificateFile, privateKeyFile: options.privateKeyFile } : {}),
+        ...(options.applicationUri ? { serverInfo: { applicationUri: options.applicationUri } } : {}),
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
             maxSessions: options.maxSessions,
@@ -120,19 +179,30 @@ async function main() {
                 maxNodesPerRead: options.maxNodesPerRead,
                 ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
                 ...options.operationLimits,
+                maxNodesPerHistoryReadData: (options.history || {}).maxNodes || 0,
             },
         },
         buildInfo: options.buildInfo,
-        nodeset_filename: [opcua.nodesets.standard], registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
+        nodeset_filename: [opcua.nodesets.standard, ...(options.data ? [path.join(__dirname, "types.NodeSet2.xml")] : [])],
+        registerServerMethod: opcua.RegisterServerMethod.HIDDEN,
     });
     await server.initialize();
-    const { writable, more } = build(server);
+    const { writable, more, record } = build(server);
     server.on("request", (request) => {
         const name = request.constructor.name.replace("Request", "");
         requests[name] = (requests[name] || 0) + 1;
         if (name === "Read") {
             mostNodes = Math.max(mostNodes, request.nodesToRead.length);
             times.push([Date.now(), request.nodesToRead.length]);
+        }
+        if (name === "HistoryRead") {
+            const details = request.historyReadDetails;
+            historyReads.push({
+                at: Date.now(), release: request.releaseContinuationPoints, start: details.startTime.getTime(),
+                end: details.endTime.getTime(), values: details.numValuesPerNode, modified: details.isReadModified,
+                bounds: details.returnBounds, nodes: request.nodesToRead.map((one) => one.nodeId.value),
+                points: request.nodesToRead.filter((one) => one.continuationPoint && one.continuationPoint.length).length,
+            });
         }
     });
     const health = server.engine.addressSpace.findNode("i=2267");
@@ -153,11 +223,20 @@ async function main() {
             mostNodes = 0;
             return nodes;
         },
+        browseLimit: ({ nodes }) => (server.engine.serverCapabilities.operationLimits.maxNodesPerBrowse = nodes),
+        array: ({ values, status }) => { changeArray(values, status || "Good"); return true; },
         serviceLevel: ({ value }) => (level = value),
         reads: () => times.splice(0),
         interrupt: () => { server.endpoints.forEach((endpoint) => endpoint.abruptlyInterruptChannels()); return true; },
         maxSessions: ({ count }) => (server.engine.serverCapabilities.maxSessions = count),
         trust: async ({ file }) => { await certificates.trustCertificate(fs.readFileSync(file)); return true; },
+        trustUser: async ({ file }) => { await userCertificates.trustCertificate(fs.readFileSync(file)); return true; },
+        tokens: () => server.endpoints.reduce((sum, one) => sum + one.securityTokenCount, 0),
+        recorded: () => written,
+        record: ({ name, values }) => { values.forEach(([at, value]) => record(name, at, value)); return values.length; },
+        historyReads: () => historyReads,
+        historyFault: ({ name, status }) => { historyFaults[name] = status; return true; },
+        historyDelay: ({ name, ms }) => { historyDelays[name] = ms; return true; },
         stop: async () => { await server.shutdown(100); return true; },
     };
     readline.createInterface({ input: process.stdin }).on("line", async (line) => {

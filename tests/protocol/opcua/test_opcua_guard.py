@@ -19,7 +19,7 @@ from otmirror.taglist import Tag
 
 ALLOWED = {
     "GetEndpoints", "FindServers", "CreateSession", "ActivateSession", "CloseSession",
-    "Read", "Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds",
+    "Read", "HistoryRead", "Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds",
     "CreateSubscription", "DeleteSubscriptions", "TransferSubscriptions", "CreateMonitoredItems", "Publish",
     "Republish",
 }  # fmt: skip

@@ -89,11 +89,12 @@ function commands(opcua, server) {
     let most = 0;
     let refusing = false;
     server.on("create_session", () => { most = Math.max(most, engine.currentSessionCount); });
-    const create = Subscription.prototype.createMonitoredItem;
-    Subscription.prototype.createMonitoredItem = async function (space, timestamps, request) {
+    const create = Subscription.prototype.preCreateMonitoredItem;
+    Subscription.prototype.preCreateMonitoredItem = function (space, timestamps, request) {
         const filter = request.requestedParameters.filter;
         if (refusing && filter && filter.deadbandType) {
-            return new opcua.MonitoredItemCreateResult({ statusCode: StatusCodes.BadFilterNotAllowed });
+            const createResult = new opcua.MonitoredItemCreateResult({ statusCode: StatusCodes.BadFilterNotAllowed });
+            return { createResult, monitoredItemCreateRequest: request };
         }
         return create.call(this, space, timestamps, request);
     };
@@ -112,6 +113,7 @@ function commands(opcua, server) {
         })),
         // The limit that is enforced, and stated in MaxMonitoredItemsPerCall.
         maxMonitoredItems: ({ items }) => (engine.serverCapabilities.operationLimits.maxMonitoredItemsPerCall = items),
+        maxSubscriptions: ({ count }) => (engine.serverCapabilities.maxSubscriptionsPerSession = count),
         // Publishing intervals (ms) are revised to lie within these.
         publishing: ({ least, most: longest }) => {
             if (least !== undefined) Subscription.minimumPublishingInterval = least;

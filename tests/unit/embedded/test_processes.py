@@ -48,6 +48,13 @@ def run(server: Server, program: str, path: Path) -> None:
     server.start([sys.executable, "-c", program, str(path)], up(path), 20.0, info={"port": 4711})
 
 
+def test_one_answer_is_enough(server: Server) -> None:
+    """A server under load that answered once in time may be too slow the next time."""
+    answers = iter([False, True])
+    server.start([sys.executable, "-c", "import time; time.sleep(600)"], lambda: next(answers), 20.0)
+    assert server.running
+
+
 def test_it_starts_stops_and_takes_its_children_along(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "child"
     run(server, PARENT, file)

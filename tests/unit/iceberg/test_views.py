@@ -32,7 +32,7 @@ def samples(seed):
             "type": "double", "quality": rng.choice(["good", "bad"]), "status": rng.choice([0, 2156658688]),
             "unit": rng.choice([None, "Pa"]), "ts_server": rng.choice([None, at(7)]),
             "ts_read": rng.choice([None, at(1), at(2)]), "seq": rng.choice([None, 1, 2]),
-            "batch": f"{rng.randrange(3):032x}",
+            "backfill": rng.choice([None, False, True]), "batch": f"{rng.randrange(3):032x}",
         }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def last(value):
 
 def expected(listed):
     kept = {}
-    rest = ("value", "text", "type", "quality", "status", "unit", "ts_server")
+    rest = ("value", "text", "type", "quality", "status", "unit", "ts_server", "backfill")
     for row in listed:
         rank = tuple(last(row[name]) for name in ("ts_read", "seq", "batch", *rest))
         key = (row["tag"], row["ts"], row["source"])
