@@ -54,11 +54,10 @@ class ReadPlan:
     def items(self, filters: bool = True, least_ms: int = 0) -> list[Item]:
         """Return what to subscribe, of the nodes that are known on this server.
 
-        Items may take deadband `filters`, and are sampled no faster than each `least_ms`.
+        `filters`: whether it takes deadband filters; it samples no faster than every `least_ms`.
         """
         filters = filters and self._config.server_deadband
-        known = [(n, node) for n in self.subscribed if (node := self.nodes[n]) is not None]
-        return [self._item(n, node, filters, least_ms) for n, node in known]
+        return [self._item(n, node, filters, least_ms) for n in self.subscribed if (node := self.nodes[n]) is not None]
 
     def _item(self, position: int, node: bytes, filters: bool, least_ms: int) -> Item:
         tag, config = self.tags[position], self._config
