@@ -178,8 +178,8 @@ async function main() {
             operationLimits: {
                 maxNodesPerRead: options.maxNodesPerRead,
                 ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
-                ...options.operationLimits,
                 maxNodesPerHistoryReadData: (options.history || {}).maxNodes || 0,
+                ...options.operationLimits,
             },
         },
         buildInfo: options.buildInfo,
