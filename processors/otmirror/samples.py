@@ -7,12 +7,14 @@ fields that say nothing (status 0, no unit) are left out. docs/sample.md has the
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -77,7 +79,31 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     backfill: bool | None = False
 
 
+class _Shared(msgspec.Struct, omit_defaults=True):
+    """The fields that many lines have in common, in their order."""
+
+    type: str
+    quality: str
+    source: str
+    unit: str | None = None
+
+
+class _Common(msgspec.Struct, omit_defaults=True, gc=False):
+    """A line without `text` and `status`, as most are: `type` holds the JSON of all fields in `_Shared`, made once."""
+
+    tag: str
+    ts: int
+    value: float | None
+    type: msgspec.Raw
+    ts_server: int | None = None
+    ts_read: int | None = None
+    seq: int | None = None
+    backfill: bool | None = False
+
+
 _FIELDS = Line.__struct_fields__
+_SHARED = _Shared.__struct_fields__
+_MOST_SHARED = 1024
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -155,11 +181,55 @@ def encode(table: pa.Table) -> bytes:
     Raises:
         ValueError: a `value` is NaN or infinite; `split_value` turns those into text.
     """
-    columns = [table.column(name).to_pylist() for name in _FIELDS]
-    values = columns[_FIELDS.index("value")]
-    if not all(value is None or math.isfinite(value) for value in values):
+    finite = pc.all(pc.is_finite(table.column("value"))).as_py()
+    if finite is False:
         raise ValueError("a sample's value is NaN or infinite: JSON has no such number, put it into text")
-    return _encoder.encode_lines(map(Line, *columns))
+    table = table.combine_chunks()
+    status = table.column("status")
+    odd = np.flatnonzero(pc.or_(pc.is_valid(table.column("text")), pc.not_equal(status, 0)).to_numpy())
+    shared = None if 4 * len(odd) > table.num_rows else _shared(table)
+    if shared is None:
+        return _encoder.encode_lines(_lines(table))
+    columns = [shared if name == "type" else _objects(table.column(name)) for name in _Common.__struct_fields__]
+    lines: Iterable[Any] = map(_Common, *columns)
+    if len(odd):
+        lines = list(lines)
+        for row, line in zip(odd.tolist(), _lines(table.take(pa.array(odd))), strict=True):
+            lines[row] = line
+    return _encoder.encode_lines(lines)
+
+
+def _lines(table: pa.Table) -> Iterable[Line]:
+    return map(Line, *(_objects(table.column(name)) for name in _FIELDS))
+
+
+def _objects(column: pa.ChunkedArray) -> Iterable[Any]:
+    """Return a column's values; one that is the same all through is not built up."""
+    if column.null_count == len(column):
+        return itertools.repeat(None, len(column))
+    if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
+        return itertools.repeat(column[0].as_py(), len(column))
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _shared(table: pa.Table) -> Iterable[msgspec.Raw] | None:
+    """Return each row's JSON of the fields in `_SHARED`, from behind the first one's name on; None: too many differ."""
+    codes, count, values = np.zeros(table.num_rows, np.int64), 1, []
+    for name in _SHARED:
+        column = table.column(name).combine_chunks()
+        if not column.null_count and len(column) and pc.all(pc.equal(column, column[0])).as_py():
+            values.append([column[0].as_py()])
+            continue
+        coded = column.dictionary_encode(null_encoding="encode")
+        found = coded.dictionary.to_pylist()
+        codes = codes * len(found) + coded.indices.to_numpy()
+        count *= len(found)
+        values.append(found)
+        if count > _MOST_SHARED:
+            return None
+    texts = [msgspec.Raw(_encoder.encode(_Shared(*one))[len(b'{"type":') : -1]) for one in itertools.product(*values)]
+    return itertools.repeat(texts[0], table.num_rows) if count == 1 else map(texts.__getitem__, codes.tolist())
 
 
 def decode(content: bytes, translate: Translator | None = None) -> Decoded:

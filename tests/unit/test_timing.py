@@ -93,6 +93,14 @@ def test_a_deadband_hides_small_moves_but_never_a_change_of_status():
     assert [[ts for _, ts, _ in emitted(emission, row)] for row in rows] == [[1], [], [2, 3], [4], [5]]
 
 
+def test_the_elements_of_an_array_follow_its_rules():
+    emission = EmissionFilter({"a": 0.5})
+    first = [(tag, 1, 10.0, 0) for tag in ("a[0]", "a[1][2]", "b[0]", "a]", "a")]
+    assert [tag for tag, _, _ in emitted(emission, *first)] == ["a[0]", "a[1][2]", "b[0]", "a]", "a"]
+    moved = [(tag, 2, 10.4, 0) for tag, *_ in first]
+    assert [tag for tag, _, _ in emitted(emission, *moved)] == ["b[0]", "a]"]
+
+
 def read_at(moment, *rows):
     return batch(*rows).set_column(
         samples.SCHEMA.get_field_index("ts_read"), "ts_read", pa.array([moment] * len(rows), pa.int64())

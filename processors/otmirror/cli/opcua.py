@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -199,7 +199,7 @@ async def _once(config: OpcUaConfig) -> list[dict[str, Any]]:
         studied = await study(client, config.tags, plan.node_ids, forms_of(config))
         asked = [(n, node) for n, node in enumerate(plan.nodes) if node is not None]
 
-        def deliver(start: int, values: list[Reading]) -> None:
+        def deliver(start: int, values: Sequence[Reading]) -> None:
             found.update({asked[start + n][0]: value for n, value in enumerate(values)})
 
         limit = first_limit(client.max_nodes_per_read, config.max_nodes)

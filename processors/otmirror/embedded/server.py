@@ -117,7 +117,7 @@ class EmbeddedNifi:
             env={"JAVA_HOME": str(java.parent.parent)},
             cwd=self.home,
             info={"port": port},
-            why=lambda: reason(self.app_log, offset),
+            why=lambda: reason(self.app_log, offset) or last_logged(self.app_log, offset),
         )
 
     def stop(self, patience: float = 40.0) -> None:
@@ -195,6 +195,17 @@ def reason(log: Path, offset: int) -> str | None:
     errors = [_brief(line.split("] ", 1)[-1].partition(" ")[2]) for line in lines if " ERROR [" in line]
     told = list(dict.fromkeys(causes[-3:] or errors[-1:]))
     return f"{'; '.join(told)} (log: {log})" if told else None
+
+
+def last_logged(log: Path, offset: int) -> str | None:
+    """Return the last line logged after byte `offset`, which is what a slow start is busy with; None: there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if " [" in line]
+    except OSError:
+        return None
+    return f"the last it logged: {lines[-1][:200]} (log: {log})" if lines else None
 
 
 def _brief(message: str) -> str:

@@ -15,8 +15,8 @@ DEFAULT_LIMIT = 1000
 
 _FAULTS_A_CYCLE = 64
 
-Read = Callable[[Sequence[Any]], Awaitable[list[Reading]]]
-Deliver = Callable[[int, list[Reading]], None]
+Read = Callable[[Sequence[Any]], Awaitable[Sequence[Reading]]]
+Deliver = Callable[[int, Sequence[Reading]], None]
 """Takes the place of the first node among those asked for, and the values from there on."""
 
 

@@ -16,8 +16,10 @@ from asyncua.ua.status_codes import StatusCodes
 
 from otmirror import samples
 from otmirror.opcua.binary import XML_BODY
+from otmirror.opcua.blocks import COLUMNS, Columns, TagBlock, in_order
 from otmirror.opcua.elements import Elements
 from otmirror.opcua.readings import RARE, STRING, Reading
+from otmirror.opcua.shapes import Readings
 from otmirror.opcua.structures import Structures
 from otmirror.status import BAD, GOOD, STATUS, quality_of
 from otmirror.taglist import Tag
@@ -73,9 +75,39 @@ class Batch:
         self._forms = forms or Forms()
         self._special = bool(self._forms.states or self._forms.nan_is_bad)
         self._rows: list[tuple[Any, ...]] = []
+        self._parts: list[Columns] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + sum(len(part[0]) for part in self._parts)
+
+    def extend(self, block: TagBlock, readings: Sequence[Reading], ts_read: int) -> dict[int, int]:
+        """Add what was read of tags, as `add` does one by one; returns their status codes but 0, by place."""
+        if self._special or not isinstance(readings, Readings):
+            told = [self.add(tag, reading, ts_read) for tag, reading in zip(block.tags, readings, strict=True)]
+            return {place: status for place, status in enumerate(told) if status}
+        columns, odd = block.columns(readings, ts_read)
+        self._close()
+        statuses, counts = {}, []
+        for place in odd:
+            before = len(self._rows)
+            if status := self.add(block.tags[place], readings[place], ts_read):
+                statuses[place] = status
+            counts.append(len(self._rows) - before)
+        if odd:
+            columns = in_order(columns, odd, self._columns(), counts)
+            self._rows = []
+        self._parts.append(columns)
+        return statuses
+
+    def _columns(self) -> Columns:
+        """Return the rows as columns."""
+        return [pa.array(values, samples.SCHEMA.field(name).type)
+                for name, values in zip(COLUMNS, zip(*self._rows, strict=True), strict=True)]  # fmt: skip
+
+    def _close(self) -> None:
+        if self._rows:
+            self._parts.append(self._columns())
+            self._rows = []
 
     def add(self, tag: Tag, reading: Reading, ts_read: int) -> int:
         """Add what was read of a tag at `ts_read` (microseconds) and return its status code."""
@@ -145,10 +177,12 @@ class Batch:
 
         `backfill` says that they come from history.
         """
-        names = ("tag", "ts", "value", "text", "type", "quality", "status", "unit", "ts_server", "ts_read")
-        columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*self._rows, strict=True), strict=True))
-        count = len(self._rows)
-        return samples.table_from_columns(**columns, source=[self._source] * count, backfill=[backfill] * count)
+        self._close()
+        count = len(self)
+        columns = dict(zip(COLUMNS, map(pa.concat_arrays, zip(*self._parts, strict=True)), strict=True))
+        return samples.table_from_columns(
+            **columns, source=pa.repeat(self._source, count), backfill=pa.repeat(backfill, count)
+        )
 
 
 def _nothing(tag: Tag) -> Scalar:

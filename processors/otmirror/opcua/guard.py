@@ -34,6 +34,7 @@ from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, Undeco
 from otmirror.opcua.identity import Identity
 from otmirror.opcua.pace import Pace
 from otmirror.opcua.references import Reference
+from otmirror.opcua.shapes import Shapes
 from otmirror.opcua.usercert import UserCertificate
 
 ALLOWED: dict[type, str] = {
@@ -118,6 +119,7 @@ class GuardedClient:
         self._guard = guard or ReadOnlyGuard()
         self._channel_lifetime = channel_lifetime
         self._client: Client | None = None
+        self._shapes = Shapes()
         self._keeper: asyncio.Task[None] | None = None
         self._stage = "connecting"
         self._identity: Identity | None = None
@@ -214,15 +216,15 @@ class GuardedClient:
             raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
         return values
 
-    async def read_values(self, nodes: Sequence[bytes]) -> list[readings.Reading]:
-        """Read values as `read` does, of nodes encoded by `wire.node`; the cheap way for many.
+    async def read_values(self, nodes: Sequence[bytes]) -> Sequence[readings.Reading]:
+        """Read values as `read` does, of nodes encoded by `wire.node`; the cheap way for many, as columns if it can.
 
         Raises:
             ServiceFaultError: the server refused the request as a whole.
             UndecodableError: its answer cannot be decoded.
             ConnectionLostError: the connection cannot be used any more.
         """
-        values = readings.decode(await self.exchange(wire.READ, wire.read_body(nodes), "reading"), 0)
+        values = self._shapes.decode(await self.exchange(wire.READ, wire.read_body(nodes), "reading"))
         if len(values) != len(nodes):
             raise UndecodableError(f"the server answered {len(values)} values to a request for {len(nodes)}")
         return values

@@ -193,13 +193,13 @@ class Backfill:
     async def _check(self, client: GuardedClient, positions: list[int]) -> None:
         """Leave the tags whose AccessLevel says that they have no history, and learn the server's limit."""
 
-        async def paced(nodes: Sequence[bytes]) -> list[Reading]:
+        async def paced(nodes: Sequence[bytes]) -> Sequence[Reading]:
             await self._pace()
             return await client.read_values(nodes)
 
         without: set[int] = set()
 
-        def take(start: int, values: list[Reading]) -> None:
+        def take(start: int, values: Sequence[Reading]) -> None:
             for position, (value, _, status, *_times) in zip(positions[start:], values, strict=False):
                 if not status and isinstance(value, int) and not value & _HISTORY_READ:
                     without.add(position)

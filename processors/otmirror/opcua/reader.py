@@ -270,9 +270,9 @@ class OpcUaReader:
             else:
                 asked.append((position, node))
         done = {position for position in due if self._plan.nodes[position] is None}
-        answers: list[tuple[int, list[Reading], int]] = []
+        answers: list[tuple[int, Sequence[Reading], int]] = []
 
-        def deliver(start: int, values: list[Reading]) -> None:
+        def deliver(start: int, values: Sequence[Reading]) -> None:
             answers.append((start, values, self._clock.now_us()))
             if self._stop.is_set():
                 raise ConnectionLostError("the source is being stopped")

@@ -41,7 +41,7 @@ async def read_all(client: GuardedClient, wanted: Sequence[bytes]) -> list[Readi
     """
     found: list[Reading] = [bad(STATUS["BadUnexpectedError"])] * len(wanted)
 
-    def deliver(start: int, values: list[Reading]) -> None:
+    def deliver(start: int, values: Sequence[Reading]) -> None:
         found[start : start + len(values)] = values
 
     with contextlib.suppress(ServiceFaultError, UndecodableError):  # nearly everything fails: it stays unknown

@@ -334,7 +334,7 @@ def test_ten_thousand_tags_are_described_within_the_servers_limit(full: Server, 
     assert [(meta.unit, meta.low, meta.high) for meta in found] == [("bar", 0.0, float(n)) for n in range(ANALOGS)]
     assert after["mostNodes"] <= 700
     requests = sum(count - before.get(name, 0) for name, count in after.items() if name != "mostNodes")
-    assert requests < 150
+    assert requests < 250
     # The client's part of what has to be done within 3 s; the rest is the server's, and the machine's.
     assert used < 3, f"{used:.1f} s of CPU, {took:.1f} s in all"
     assert took < 3 or os.getloadavg()[0] > 2, f"{took:.1f} s"

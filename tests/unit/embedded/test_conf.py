@@ -11,7 +11,7 @@ import pytest
 
 from otmirror.embedded.conf import TEMPLATES, parse, render
 from otmirror.embedded.install import CONF, Installation, distribution
-from otmirror.embedded.server import reason
+from otmirror.embedded.server import last_logged, reason
 from otmirror.errors import ConfigError
 
 # The keys without which NiFi 2.3.0 does not start.
@@ -130,3 +130,14 @@ def test_the_reason_is_the_innermost_cause_of_this_start(tmp_path: Path) -> None
     assert reason(log, len(old)) == f"BeanException: cannot; IOException: disk full (log: {log})"
     assert reason(log, log.stat().st_size) is None
     assert reason(tmp_path / "none.log", 0) is None
+
+
+def test_a_start_that_takes_too_long_tells_how_far_it_came(tmp_path: Path) -> None:
+    log = tmp_path / "nifi-app.log"
+    assert last_logged(log, 0) is None
+    old = "2026-11-25 19:46:21,882 INFO [main] o.a.n.Old from the run before\n"
+    new = "2026-11-25 19:52:30,469 INFO [main] o.a.nifi.controller.StandardFlowService Connecting Node: 127.0.0.1:50969"
+    log.write_text(old)
+    assert last_logged(log, len(old)) is None
+    log.write_text(f"{old}{new}\n\tat java.lang.Thread.run(Thread.java:1)\n")
+    assert last_logged(log, len(old)) == f"the last it logged: {new} (log: {log})"
