@@ -51,3 +51,13 @@ def test_links_to_files_lead_somewhere():
 def test_every_test_that_a_guarantee_names_exists():
     for name in re.findall(r"`(tests/[^`]+)`", (PROJECT / "docs" / "guarantees.md").read_text()):
         assert (PROJECT / name).exists(), name
+
+
+def test_every_test_of_the_failure_table_exists():
+    for row in (PROJECT / "docs" / "failures.md").read_text().splitlines():
+        file = ""
+        for name in re.findall(r"`((?:tests/|::)[^`]+)`", row):
+            path, _, test = name.partition("::")
+            file = path or file
+            text = (PROJECT / file).read_text()
+            assert not test or f"def {test}(" in text, name

@@ -164,3 +164,22 @@ def test_taglist_check_counts_the_poll_groups(tmp_path):
     done = check(file, "--protocol", "modbus", "--devices", "plc=127.0.0.1:502")
     assert done.exit_code == 1
     assert "rtu" in done.stderr
+
+
+def test_taglist_check_counts_what_is_thinned_out(tmp_path):
+    file = tmp_path / "tags.csv"
+    file.write_text(
+        "tag,address,deadband,range,exc_min_ms,exc_max_ms,mode\na,i=1,2%,,,,\nb,i=2,2%,0..16,500,,poll\n"
+        "c,i=3,1,,0,0,subscribe\nd,i=4,,,,,\n"
+    )
+    assert check(file, "--protocol", "opcua").stdout.splitlines()[2:] == [
+        "  with a deadband: 3",
+        "    of these, in percent of a range that the server has to know: 1",
+        "  with a shortest time between samples: 1",
+        "  with a refresh of their own: 1",
+        "  polled whatever the processor's default: 1",
+        "  subscribed to whatever the processor's default: 1",
+    ]
+    done = check(file, "--protocol", "modbus")
+    assert done.exit_code == 1
+    assert "line 2, column deadband: 2% of what?" in done.stderr

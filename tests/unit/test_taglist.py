@@ -20,6 +20,56 @@ def test_a_complete_row():
     ]
 
 
+RULES = "tag,address,deadband,exc_min_ms,exc_max_ms,range,mode,sampling_ms\n"
+
+
+def test_the_rules_of_when_a_tag_is_sent():
+    rows = "a,x,2%,500,60000,-5.5 .. 1e3,Subscribe,0\nb,x,0.25 %,0,0,,poll,\nc,x,0.1,,,0..16,,250\n"
+    a, b, c = taglist.parse(RULES + rows)
+    assert (a.deadband, a.deadband_percent, a.low, a.high) == (None, 2.0, -5.5, 1000.0)
+    assert (a.exc_min_ms, a.exc_max_ms, a.mode, a.sampling_ms) == (500, 60_000, "subscribe", 0)
+    assert (b.deadband, b.deadband_percent, b.low, b.high, b.mode) == (None, 0.25, None, None, "poll")
+    assert (b.exc_min_ms, b.exc_max_ms, b.sampling_ms) == (0, 0, None)
+    assert (c.deadband, c.deadband_percent, c.exc_min_ms, c.exc_max_ms, c.mode) == (0.1, None, None, None, None)
+    assert (c.low, c.high, c.sampling_ms) == (0.0, 16.0, 250)
+
+
+def test_every_mistake_in_the_rules_is_reported_at_once():
+    rows = [
+        "a,x,120%,,,,,", "b,x,-1%,,,,,", "c,x,%,,,,,", "d,x,5%%,,,,,", "e,x,nan%,,,,,", "f,x,,-1,,,,", "g,x,,,1.5,,,",
+        "h,x,,2000,1000,,,", "i,x,,,,16,,", "j,x,,,,16..0,,", "k,x,,,,1..1,,", "l,x,,,,0..inf,,", "m,x,,,,a..b,,",
+        "n,x,,,,,listen,", "o,x,,,,,,86400001", "p,x,,,,,poll,100", "q,x,5%%,x,y,z,v,w",
+    ]  # fmt: skip
+    found = problems(RULES + "\n".join(rows) + "\n")
+    columns = ["deadband"] * 5 + ["exc_min_ms", "exc_max_ms", "exc_max_ms"] + ["range"] * 5
+    columns += ["mode", "sampling_ms", "sampling_ms"]
+    columns += ["deadband", "range", "exc_min_ms", "exc_max_ms", "mode", "sampling_ms"]
+    lines = [*range(2, 18), *[18] * 6]
+    expected = [f"line {line}, column {column}" for line, column in zip(lines, columns, strict=True)]
+    assert [entry.split(":")[0] for entry in found] == expected
+    assert found[0].endswith("120% is more than the whole range")
+    assert found[7].endswith("1000 is below exc_min_ms, which is 2000")
+    assert "low..high, such as 0..16" in found[8]
+    assert "mode is poll: interval_ms says how often" in found[15]
+
+
+def test_what_a_protocol_cannot_do_of_a_row_is_named_with_the_other_mistakes():
+    def check_row(tag):
+        if tag.mode:
+            yield taglist.Problem(tag.line, "mode", "there is none")
+
+    with pytest.raises(taglist.TagListError) as caught:
+        taglist.parse(
+            "tag,address,mode\na,x,poll\nb,,\nc,bad,poll\n",
+            "t",
+            lambda t: "no" if t.address == "bad" else None,
+            check_row,
+        )
+    assert [str(problem).split(":")[0] for problem in caught.value.problems] == [
+        "line 2, column mode", "line 3, column address", "line 4, column address", "line 4, column mode",
+    ]  # fmt: skip
+
+
 def test_two_columns_are_enough():
     assert taglist.parse("address,tag\nns=2;s=P,acme/P\n") == [taglist.Tag("acme/P", "ns=2;s=P", line=2)]
 

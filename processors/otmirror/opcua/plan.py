@@ -51,16 +51,19 @@ class ReadPlan:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}
 
-    def items(self, filters: bool = True) -> list[Item]:
-        """Return what to subscribe, of the nodes that are known on this server, which may take deadband `filters`."""
-        filters = filters and self._config.server_deadband
-        return [self._item(n, node, filters) for n in self.subscribed if (node := self.nodes[n]) is not None]
+    def items(self, filters: bool = True, least_ms: int = 0) -> list[Item]:
+        """Return what to subscribe, of the nodes that are known on this server.
 
-    def _item(self, position: int, node: bytes, filters: bool) -> Item:
+        `filters`: whether it takes deadband filters; it samples no faster than every `least_ms`.
+        """
+        filters = filters and self._config.server_deadband
+        return [self._item(n, node, filters, least_ms) for n in self.subscribed if (node := self.nodes[n]) is not None]
+
+    def _item(self, position: int, node: bytes, filters: bool, least_ms: int) -> Item:
         tag, config = self.tags[position], self._config
         every = self._interval(position)
         sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
-        asked = node, position, -1.0 if sampling is None else float(sampling), config.queue_size
+        asked = node, position, -1.0 if sampling is None else float(max(sampling, least_ms)), config.queue_size
         plain = wire.item(*asked)
         chosen = wire.item(*asked, self._filter(tag)) if filters else plain
         return Item(position, every, chosen, plain)

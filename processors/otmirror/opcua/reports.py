@@ -77,7 +77,7 @@ class Reports:
         """
         if not self._plan.subscribed:
             return
-        items = self._plan.items(client.limits.deadband_filter)
+        items = self._plan.items(client.limits.deadband_filter, client.limits.min_sampling_ms)
         self._recall(items)
         most = client.limits.items
         if most and len(items) > most:

@@ -5,6 +5,7 @@ After Telegraf's plugins/inputs/opcua/README.md and plugins/common/opcua/input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -70,8 +71,8 @@ def _tag(
         raise ValueError(f"Telegraf adds a field {name} of its own")
     checked(Tag(name, ours), address.check)
     tag = names.give(where, source.measurement(measurement), source.tags({"id": theirs, **tags}), name)
-    interval, deadband = _sampling(node)
-    return checked(Tag(tag, ours, interval_ms=interval, deadband=deadband), address.check)
+    interval, deadband, percent = _sampling(node)
+    return checked(Tag(tag, ours, interval_ms=interval, deadband=deadband, deadband_percent=percent), address.check)
 
 
 def _addresses(node: Mapping[str, Any]) -> tuple[str, str]:
@@ -96,8 +97,8 @@ def _escaped(uri: str) -> str:
     return "nsu=" + uri.replace("%", "%25").replace(";", "%3B")
 
 
-def _sampling(node: Mapping[str, Any]) -> tuple[int | None, float | None]:
-    """Return the interval in milliseconds and the deadband of a node of opcua_listener."""
+def _sampling(node: Mapping[str, Any]) -> tuple[int | None, float | None, float | None]:
+    """Return the interval in milliseconds and the deadband, absolute and in percent, of a node of opcua_listener."""
     asked = mapping(node.get("monitoring_params"))
     duration = asked.get("sampling_interval") or node.get("sampling_interval")
     interval = None
@@ -105,9 +106,11 @@ def _sampling(node: Mapping[str, Any]) -> tuple[int | None, float | None]:
         period(duration)
         interval = round(seconds(duration) * 1000)
     filtered = mapping(asked.get("data_change_filter"))
-    band = filtered.get("deadband_value")
-    absolute = filtered.get("deadband_type") == "Absolute" and isinstance(band, (int, float)) and band >= 0
-    return interval, float(band) if absolute and isinstance(band, (int, float)) else None
+    band, kind = filtered.get("deadband_value"), filtered.get("deadband_type")
+    if isinstance(band, bool) or not isinstance(band, (int, float)) or not 0 <= band < math.inf:
+        return interval, None, None
+    percent = float(band) if kind == "Percent" and band <= 100 else None
+    return interval, float(band) if kind == "Absolute" else None, percent
 
 
 def _settings(source: Input, left: list[Left]) -> Iterator[tuple[str, str]]:

@@ -70,4 +70,6 @@ def as_csv(found: Imported) -> str:
 def _row(tag: Any) -> dict[str, str]:
     row = {name: getattr(tag, name) for name in COLUMNS}
     row["scale"] = None if tag.scale == 1.0 else repr(tag.scale)
+    if tag.deadband_percent is not None:
+        row["deadband"] = f"{tag.deadband_percent!r}%"
     return {name: "" if value is None else str(value) for name, value in row.items()}

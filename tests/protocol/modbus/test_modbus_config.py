@@ -68,3 +68,20 @@ def test_a_message_with_very_many_mistakes_stays_short():
 def test_a_longest_delay_below_the_first():
     with pytest.raises(MistakesError, match="Longest Reconnect Delay: 1 s is not between 2"):
         ModbusConfig({}, "s", [], reconnect_first=2.0, reconnect_longest=1.0)
+
+
+def test_what_modbus_cannot_do_of_a_tag_list():
+    rows = (
+        "tag,address,type,deadband,range,mode,sampling_ms\n"
+        "a,1:holding:0,int16,2%,0..16,,\nb,1:holding:1,int16,2%,,,\nc,1:holding:2,int16,,,poll,\n"
+        "d,1:holding:3,int16,,,subscribe,100\ne,9:nothing:1,,,,,\n"
+    )
+    with pytest.raises(MistakesError) as caught:
+        build("plc", tag_list=rows)
+    told = [problem.partition(": ") for problem in caught.value.problems]
+    assert [where for where, _, _ in told] == [
+        "Tag List line 3, column deadband", "Tag List line 4, column mode", "Tag List line 5, column mode",
+        "Tag List line 5, column sampling_ms", "Tag List line 6, column address",
+    ]  # fmt: skip
+    assert told[0][2].startswith("2% of what? A Modbus device knows no range: put it into the column range")
+    assert "is for OPC UA: Modbus has no subscriptions" in told[1][2]

@@ -149,7 +149,7 @@ def test_a_connection_that_is_lost_during_the_backfill_goes_on_and_brings_nothin
     path.cut()
     emitted.during(1.0)
     path.mend()
-    emitted.until(lambda: len(emitted.outages("Hist0")) == 2 and not len(reader._backfill.gaps))
+    emitted.until(lambda: len(emitted.outages("Hist0")) == 2 and not len(reader._past.backfill.gaps))
     emitted.during(0.5)
     everything, expected = emitted.device(), set()
     for tag in ("Hist0", "Hist1"):
@@ -174,7 +174,7 @@ def test_tags_without_history_are_told_of_once_and_asked_at_most_once_an_outage(
     for number in range(3):
         path.mend()
         count = len(emitted.device())
-        emitted.until(lambda count=count: len(emitted.device()) > count + 10 and not len(reader._backfill.gaps))
+        emitted.until(lambda count=count: len(emitted.device()) > count + 10 and not len(reader._past.backfill.gaps))
         assert len(emitted.outages(f"{kind}1")) == number
         path.cut()
         emitted.during(0.8)

@@ -169,3 +169,16 @@ def test_browsing_keeps_the_limits_and_the_rate_too(small: Server) -> None:
     finally:
         loop.run(one.close(), 20)
         loop.close()
+
+
+def test_a_small_controller_gets_as_many_monitored_items_as_it_can_have(small: Server, connect: Connect) -> None:
+    names = [f"Counter{i}" for i in range(1100)]
+    reader = connect(small, tags(*names, mode="subscribe"), interval_ms=1000, max_requests=200)
+    seen: set[str] = set()
+    end = time.monotonic() + 40
+    while len(seen) < len(names):
+        assert time.monotonic() < end
+        seen |= {tag for tag, row in rows(reader.read()).items() if row["quality"] == "good"}
+    (subscription,) = small.do("subscriptions")
+    assert subscription["items"] == 1000
+    assert "of 1100 tags the server can report 1000" in messages(reader)

@@ -15,6 +15,7 @@ from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.failover import Failover, StandbyClient
 from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
 from otmirror.opcua.reader import OpcUaReader
+from otmirror.status import STATUS
 
 Connect = Callable[..., OpcUaReader]
 Start = Callable[..., Server]
@@ -222,3 +223,31 @@ def test_stopping_gives_up_on_the_servers_that_are_left() -> None:
     assert [notice.level for notice in notices.take()] == ["error", "error"]
     failover.close()
     loop.close()
+
+
+def test_subscribed_tags_are_subscribed_on_the_other_server_and_the_gap_is_told(start: Start, connect: Connect) -> None:
+    first, second = start(written=3), start(written=3)
+    names = ("Written0", "Written1", "Written2")
+    reader = connect(first, tags(*names, mode="subscribe"), backups=(second.url,))
+    read_until(reader, lambda found: len(found) == 3 and all_good(found))
+    end = time.monotonic() + 15
+    while not first.do("subscriptions"):
+        assert time.monotonic() < end
+        reader.read()
+    assert [one["items"] for one in first.do("subscriptions")] == [3]
+    first.kill()
+    found: list[dict[str, Any]] = []
+
+    def goes_on() -> bool:
+        table = reader.read()
+        found.extend([] if table is None else table.to_pylist())
+        last = {row["tag"]: row["quality"] for row in found}
+        return bool(second.do("subscriptions")) and set(last) == set(names) and set(last.values()) == {"good"}
+
+    until(goes_on, reader)
+    assert {row["tag"] for row in found if row["status"] == STATUS["BadDataLost"]} == set(names)
+    assert [one["items"] for one in second.do("subscriptions")] == [3]
+    assert second.do("requests").get("TransferSubscriptions", 0) == 0
+    second.do("burst", node=1, count=1)
+    moved = read_until(reader, lambda samples: "Written1" in samples and samples["Written1"]["value"] == 1.0)
+    assert moved["Written1"]["source"] == f"opcua:127.0.0.1:{first.port}"

@@ -196,6 +196,7 @@ def test_what_else_of_opcua_is_not_carried_over():
     nodes = [
       { name = "a", identifier = "A" },
       { name = "b", identifier = "B", monitoring_params = { sampling_interval = "1m30s", data_change_filter = { trigger = "Status", deadband_type = "Absolute", deadband_value = 0.5 } } },
+      { name = "c", identifier = "C", monitoring_params = { data_change_filter = { trigger = "StatusValue", deadband_type = "Percent", deadband_value = 2.5 } } },
     ]
   [[inputs.opcua_listener.events]]
     namespace = "1"
@@ -209,6 +210,7 @@ def test_what_else_of_opcua_is_not_carried_over():
     assert listed(result.lists[0]) == [
         {"tag": "telegraf/opcua/a", "address": "ns=2;s=A", "interval_ms": "250", "deadband": ""},
         {"tag": "telegraf/opcua/b", "address": "ns=2;s=B", "interval_ms": "90000", "deadband": "0.5"},
+        {"tag": "telegraf/opcua/c", "address": "ns=2;s=C", "interval_ms": "250", "deadband": "2.5%"},
     ]
     start = "inputs.opcua_listener[1]."
     assert set(left(result)) == {
