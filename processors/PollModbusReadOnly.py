@@ -119,13 +119,16 @@ class PollModbusReadOnly(FlowFileSource):
     TAG_LIST_FILE = PropertyDescriptor(
         name="Tag List File",
         description="""Path of the tag list, a CSV file (UTF-8) with a header row and the columns tag, address, type,
-            unit, interval_ms, deadband, scale, offset, order and description; tag and address are required, and type
-            is for registers. An address is '[device/]unit:table:offset', table one of coil, discrete, input and
-            holding, offset counted from 0; or '[device/]unit:40001', counted from 1, where the first of 5 or 6 digits
-            names the table (0 coil, 1 discrete, 3 input, 4 holding). A bool in a register adds ':bit' (0 is the least
-            significant), a string adds ':length' in registers. Types are bool, int16, uint16, int32, uint32, int64,
-            uint64, float, double and string. With scale or offset, value * scale + offset is mirrored. Unit 0 is for
-            a device that has no other unit. Set exactly one of Tag List File and Tag List. The file is read when the
+            unit, interval_ms, deadband, exc_min_ms, exc_max_ms, range, scale, offset, order and description; tag and
+            address are required, and type is for registers. An address is '[device/]unit:table:offset', table one of
+            coil, discrete, input and holding, offset counted from 0; or '[device/]unit:40001', counted from 1, where
+            the first of 5 or 6 digits names the table (0 coil, 1 discrete, 3 input, 4 holding). A bool in a register
+            adds ':bit' (0 is the least significant), a string adds ':length' in registers. Types are bool, int16,
+            uint16, int32, uint32, int64, uint64, float, double and string. With scale or offset, value * scale + offset
+            is mirrored. A value within deadband of the last one emitted is held back: a number in the tag's unit, or
+            '2%' of range, which is 'low..high'. The last value held back is emitted right before a change. exc_min_ms
+            is the shortest time between samples, exc_max_ms the longest, in place of Refresh Interval. Unit 0 is for a
+            device that has no other unit. Set exactly one of Tag List File and Tag List. The file is read when the
             processor starts.""",
         required=False,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],

@@ -27,7 +27,7 @@ def _config(context):
         request_timeout=nifi.period(context, it.REQUEST_TIMEOUT, 5.0),
         session_timeout=nifi.period(context, it.SESSION_TIMEOUT, 30.0),
         reconnect_first=nifi.period(context, it.RECONNECT_DELAY, 1.0),
-        reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 30.0),
+        reconnect_longest=nifi.period(context, it.LONGEST_RECONNECT_DELAY, 5.0),
         max_nodes=nifi.whole(context, it.MAX_NODES, 0),
         profile=nifi.text(context, it.SERVER_PROFILE) or "auto",
         max_requests=nifi.whole(context, it.MAX_REQUESTS, 0),
@@ -213,11 +213,16 @@ class ReadOpcUaTags(FlowFileSource):
     TAG_LIST_FILE = PropertyDescriptor(
         name="Tag List File",
         description="""Path of the tag list, a CSV file (UTF-8) with a header row and the columns tag, address, type,
-            unit, interval_ms, deadband, scale, offset and description; tag and address are required. An address is
-            'ns=2;s=Well12.P' or, better, 'nsu=http://acme.example/plant;s=Well12.P': a namespace URI is looked up at
-            each connect, while an index may change when the server restarts. Identifiers are s=name, i=number, g=GUID
-            and b=base64. With scale or offset, value * scale + offset is mirrored. Set exactly one of Tag List File
-            and Tag List. The file is read when the processor starts.""",
+            unit, interval_ms, deadband, exc_min_ms, exc_max_ms, range, mode, sampling_ms, scale, offset and
+            description; tag and address are required. An address is 'ns=2;s=Well12.P' or, better,
+            'nsu=http://acme.example/plant;s=Well12.P': a namespace URI is looked up at each connect, while an index may
+            change when the server restarts. Identifiers are s=name, i=number, g=GUID and b=base64. With scale or
+            offset, value * scale + offset is mirrored. A value within deadband of the last one emitted is held back: a
+            number in the tag's unit, or '2%' of range, which is 'low..high' and, when empty, the server's EURange. The
+            last value held back is emitted right before a change. exc_min_ms is the shortest time between samples,
+            exc_max_ms the longest, in place of Refresh Interval. mode is 'poll' or 'subscribe', sampling_ms how often
+            the server samples a subscribed tag. Set exactly one of Tag List File and Tag List. The file is read when
+            the processor starts.""",
         required=False,
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         resource_definition=ResourceDefinition(allow_file=True),
@@ -406,7 +411,7 @@ class ReadOpcUaTags(FlowFileSource):
         name="Longest Reconnect Delay",
         description="""The delay does not grow beyond this; only after a refused login it is at least 10 minutes.""",
         required=True,
-        default_value="30 sec",
+        default_value="5 sec",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
     )
     MAX_NODES = PropertyDescriptor(

@@ -75,6 +75,9 @@ def test_the_processor_files_are_thin():
     for name in PROCESSORS:
         tree = ast.parse((HOME / f"{name}.py").read_text())
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            if function.name == "getPropertyDescriptors":
+                assert len(function.body) == 1, f"{name}.{function.name} is no plain list"
+                continue  # a property a line, however many there are
             assert function.end_lineno - function.lineno <= 40, f"{name}.{function.name} is no thin shell"
         modules = {
             (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]

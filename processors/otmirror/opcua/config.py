@@ -73,7 +73,7 @@ class OpcUaConfig:
     request_timeout: float = 5.0
     session_timeout: float = 30.0
     reconnect_first: float = 1.0
-    reconnect_longest: float = 30.0
+    reconnect_longest: float = 5.0
     max_nodes: int = 0
     refresh: float = 60.0
     emit_repeats: bool = False

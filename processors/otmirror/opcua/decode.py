@@ -7,7 +7,7 @@ import datetime
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -65,6 +65,10 @@ class Forms:
     structures: Structures = field(default_factory=Structures)
     elements: Elements | None = None
     nan_is_bad: bool = False
+
+    def apart(self) -> Forms:
+        """Return the same for values of another time: what arrays had then says nothing about what they have now."""
+        return self if self.elements is None else replace(self, elements=Elements())
 
 
 class Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
@@ -12,7 +13,8 @@ from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.metadata import Meta
 from otmirror.opcua.plan import ReadPlan, some
-from otmirror.opcua.study import forms_of, study
+from otmirror.opcua.structures import Structures
+from otmirror.opcua.study import forms_of, reopened, study
 
 _TAGS_A_REQUEST = 50
 """Tags a request, for the time limit: a server with smaller limits than that is not waited for any longer."""
@@ -21,7 +23,8 @@ _TAGS_A_REQUEST = 50
 class Knowledge:
     """Completes the plan's tags and says how values become samples.
 
-    The server is asked before the first values are emitted, as a unit is part of what a series is, and once only.
+    The server is asked before the first values are emitted, as a unit is part of what a series is, and once only; but
+    what structures look like belongs to a connection.
     """
 
     def __init__(
@@ -34,13 +37,16 @@ class Knowledge:
     ):
         """Take what it completes; nothing is asked yet."""
         self._config, self._plan, self._loop, self._emission, self._say = config, plan, loop, emission, say
-        self._known = False
+        self._known: Sequence[Meta] | None = None
         self.forms = forms_of(config)
 
     def learn(self, client: GuardedClient) -> None:
         """Ask the server, on the first connection that answers. A connection that breaks meanwhile shows by itself."""
+        if self._known is not None:
+            self._reopen(client, self._known)
+            return
         wanting = set() if self._config.emit_repeats else set(self._emission.without_range)
-        if self._known or not (self._config.metadata or wanting):
+        if not (self._config.metadata or wanting):
             return
         requests = 12 * (len(self._plan.tags) / _TAGS_A_REQUEST + 1)
         try:
@@ -51,12 +57,24 @@ class Knowledge:
         except (MirrorError, TimeoutError) as error:
             self._say("warn", "metadata", f"units, types and ranges cannot be read now: {error}")
             return
-        self._known = True
+        self._known = found.metas
         if self._config.metadata:
             self._plan.tags, self.forms = found.tags, found.forms
             if notice := metadata.writable_notice(found.tags, found.metas):
                 self._say("warn", "writable", notice)
         self._set_ranges(found.metas, wanting)
+
+    def _reopen(self, client: GuardedClient, metas: Sequence[Meta]) -> None:
+        """Ask a server connected to again what structures look like, as it may have been changed meanwhile."""
+        if not self._config.metadata or all(meta.type not in (None, "json") for meta in metas):
+            return
+        try:
+            work = reopened(client, self._plan.node_ids, metas)
+            structures = self._loop.run(work, 40 * self._config.request_timeout)
+        except (MirrorError, TimeoutError) as error:
+            structures = Structures()
+            self._say("warn", "structures", f"definitions of structures cannot be read: {error}")
+        self.forms = replace(self.forms, structures=structures)
 
     def learn_more(self, client: GuardedClient) -> None:
         """Ask for the definitions of structures that were met since, each once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from otmirror.clock import Clock
 from otmirror.loopthread import LoopThread
 from otmirror.notices import Notices
 from otmirror.opcua.config import OpcUaConfig
-from otmirror.opcua.decode import Batch
+from otmirror.opcua.decode import Batch, Forms
 from otmirror.opcua.gaps import NEVER, Gaps
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.history import Backfill
@@ -23,9 +23,17 @@ from otmirror.opcua.readings import Reading
 class Past:
     """What the tags of a source did while they could not be read, over all its connections. Used from one thread."""
 
-    def __init__(self, config: OpcUaConfig, plan: ReadPlan, clock: Clock, loop: LoopThread, notices: Notices):
+    def __init__(
+        self,
+        config: OpcUaConfig,
+        plan: ReadPlan,
+        clock: Clock,
+        loop: LoopThread,
+        notices: Notices,
+        forms: Callable[[], Forms] = Forms,
+    ):
         """Take what it shares with the reader; without `backfill` in the configuration it does nothing."""
-        self._config, self._plan, self._clock, self._loop = config, plan, clock, loop
+        self._config, self._plan, self._clock, self._loop, self._forms = config, plan, clock, loop, forms
         # Two poll intervals: a tag that missed one poll is no outage.
         shortest = [2000 * (tag.interval_ms or config.interval_ms) if config.backfill else NEVER for tag in config.tags]
         self.backfill = Backfill(
@@ -71,7 +79,7 @@ class Past:
 
     def _batch(self, rows: Sequence[tuple[int, Reading]]) -> pa.Table:
         """Make samples of all rows: none was emitted before."""
-        batch, now = Batch(self._config.source), self._clock.now_us()
+        batch, now = Batch(self._config.source, self._forms().apart()), self._clock.now_us()
         for place, reading in rows:
             batch.add(self._plan.tags[place], reading, now)
         return batch.table(backfill=True)

@@ -75,7 +75,9 @@ class OpcUaReader:
         self._loop = LoopThread(f"opcua {config.source}")
         kept: Memory = memory or NoMemory()
         self._knowledge = Knowledge(config, self._plan, self._loop, self._emission, self._say)
-        self._past = Past(config, self._plan, self._clock, self._loop, self._notices)
+        self._past = Past(
+            config, self._plan, self._clock, self._loop, self._notices, lambda: self._knowledge.forms
+        )  # fmt: skip
         self._reports = Reports(config, self._plan, self._clock, self._loop, kept, self._say, self._past)
         self._live: frozenset[int] = frozenset()
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ from otmirror.opcua.decode import Forms
 from otmirror.opcua.elements import Elements
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.metadata import Meta
+from otmirror.opcua.structures import Structures
 from otmirror.opcua.typedefs import DataTypes
 from otmirror.taglist import Tag
 
@@ -54,3 +55,15 @@ async def study(client: GuardedClient, tags: Sequence[Tag], nodes: Sequence[ua.N
     states = {tag.tag: meta.enum for tag, meta in zip(tags, metas, strict=True) if meta.enum}
     made = Forms(states, structures, forms.elements, forms.nan_is_bad)
     return Study(tuple(metadata.completed(tags, metas)), tuple(metas), made, types)
+
+
+async def reopened(client: GuardedClient, nodes: Sequence[ua.NodeId | None], metas: Sequence[Meta]) -> Structures:
+    """Return how to open structures on another connection, where node ids and definitions may be others.
+
+    Raises:
+        ConnectionLostError: the connection cannot be used any more.
+    """
+    types = DataTypes(client)
+    which = [n for n, meta in enumerate(metas) if meta.type in (None, "json") and nodes[n] is not None]
+    again = await metadata.describe(client, [nodes[n] for n in which], types)
+    return await metadata.structures_of(client, [nodes[n] for n in which], again, types)

@@ -444,8 +444,9 @@ class Subscriptions:
         client, terms = self._client, self._terms
         if client is None:
             return
+        every = max(interval_ms, client.limits.min_publishing_ms) / 1000.0
         made = await services.create_subscription(
-            client, interval_ms / 1000.0, terms.lifetime, terms.keep_alive, terms.values_a_notification
+            client, every, terms.lifetime, terms.keep_alive, terms.values_a_notification
         )
         now = self._clock.monotonic(), self._clock.now_us()
         one = Subscription(made.id, interval_ms, made.interval, made.keep_alive, *now)

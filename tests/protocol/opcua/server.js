@@ -121,7 +121,7 @@ function build(server) {
 // Values of which each is remembered in `written` as [milliseconds, value]. Hist0, Hist1, ... change by themselves and
 // have a history, Still0, ... have one and change on command. Plain0, ... and Claim0, ... change and have no history,
 // whatever the AccessLevel of the latter says.
-function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0, claiming = 0, every = 20 }) {
+function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0, claiming = 0, every = 20, exact = false }) {
     const changing = {};
     const write = (name, at, value) => {
         changing[name].setValueFromSource({ dataType: T.Double, value }, StatusCodes.Good, new Date(at));
@@ -131,7 +131,7 @@ function historize(space, namespace, plant, { ticking = 0, still = 0, plain = 0,
         for (let i = 0; i < count; i++) {
             const name = `${kind}${i}`;
             const accessLevel = kind === "Plain" ? "CurrentRead" : "CurrentRead | HistoryRead";
-            const node = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: 100, accessLevel });
+            const node = add(namespace, plant, name, T.Double, null, null, { minimumSamplingInterval: exact ? 0 : 100, accessLevel });
             changing[name] = node;
             written[name] = [];
             if (kind === "Plain" || kind === "Claim") continue;
@@ -174,12 +174,12 @@ async function main() {
         userManager: { isValidUser: (name, password) => options.users[name] === password && password !== undefined },
         serverCapabilities: {
             maxSessions: options.maxSessions,
-            ...(options.written ? { minSupportedSampleRate: 0 } : {}), // every single change is delivered
+            ...(options.written || (options.history || {}).exact ? { minSupportedSampleRate: 0 } : {}), // every single change is delivered
             operationLimits: {
                 maxNodesPerRead: options.maxNodesPerRead,
                 ...(options.maxMonitoredItemsPerCall ? { maxMonitoredItemsPerCall: options.maxMonitoredItemsPerCall } : {}),
-                ...options.operationLimits,
                 maxNodesPerHistoryReadData: (options.history || {}).maxNodes || 0,
+                ...options.operationLimits,
             },
         },
         buildInfo: options.buildInfo,

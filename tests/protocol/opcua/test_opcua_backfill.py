@@ -27,7 +27,10 @@ AWAY = 0x80310000  # BadNoCommunication
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("historian"), history={"ticking": 3, "plain": 2, "claiming": 2, "every": 20})
+    one = Server(
+        tmp_path_factory.mktemp("historian"),
+        history={"ticking": 3, "plain": 2, "claiming": 2, "every": 20, "exact": True},
+    )
     yield one
     one.close()
 
@@ -243,3 +246,32 @@ def test_in_the_lakehouse_each_sample_of_an_outage_is_there_once_also_when_batch
     expected = {sample for tag in ("Hist0", "Hist1") for sample in missed(server, emitted, tag)[0]}
     found = Counter((r["tag"], round(r["ts"].timestamp() * 1000) * 1000, r["value"]) for r in stored if r["backfill"])
     assert found == Counter(dict.fromkeys(expected, 1))
+
+
+@pytest.mark.parametrize("kept", [1000, 30], ids=["the server kept all", "the server kept the last"])
+def test_a_subscribed_tag_gets_from_history_only_what_the_server_did_not_keep(
+    server: Server, path: Relay, connect: Connect, kept: int
+) -> None:
+    reader = connect(
+        path.url, tags("Hist0", "Hist1"), backfill_rate=50, reconnect_longest=0.3, mode_of_tags="subscribe",
+        interval_ms=200, sampling_ms=0, queue_size=kept, refresh=1.0,
+    )  # fmt: skip
+    emitted = Emitted(reader)
+    emitted.until(lambda: len(emitted.device()) > 40)
+    first = min(ts for _, ts, _ in emitted.device())
+    path.cut()
+    emitted.during(3.0)
+    path.mend()
+    back = time.time_ns() // 1000 + 2_000_000
+    emitted.until(lambda: max(ts for _, ts, _ in emitted.device(backfill=False)) > back)
+    emitted.during(1.0)
+    last = max(ts for _, ts, _ in emitted.device(backfill=False)) - 1_000_000
+    everything = emitted.device()
+    assert max(everything.values()) == 1
+    for tag in ("Hist0", "Hist1"):
+        log = server.do("recorded")[tag]
+        expected = {(tag, at * 1000, value) for at, value in log if first < at * 1000 < last}
+        assert len(expected) > 150
+        assert expected <= set(everything)
+    from_history = len(emitted.device(backfill=True))
+    assert from_history == 0 if kept == 1000 else from_history > 100

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from asyncua import ua
-from opcua_server import PLANT, Server, tags
+from opcua_server import PLANT, Server, all_bad, all_good, messages, read_until, rows, tags
 
 from otmirror.loopthread import LoopThread
 from otmirror.opcua import metadata, wire
@@ -20,6 +20,7 @@ from otmirror.opcua.address import node_id, value_of
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.reader import OpcUaReader
 from otmirror.opcua.study import Study, forms_of, study
 from otmirror.status import STATUS
 from otmirror.taglist import Tag
@@ -208,8 +209,8 @@ def test_elements_are_samples_of_their_own(session: Open) -> None:
     one = session(arrays="elements")
     asked = data("Cube", "Words", "NaNs", "Int64s", "Variants", "Structures", "Enumerations", "ByteStrings", unit="bar")
     one.study(asked)
-    rows = one.samples(asked)
-    found = {row["tag"][5:]: (row["value"], row["text"], row["type"]) for row in rows}
+    samples = one.samples(asked)
+    found = {row["tag"][5:]: (row["value"], row["text"], row["type"]) for row in samples}
     assert found == {
         **{f"Cube[{a}][{b}][{c}]": (1.0 + 4 * a + 2 * b + c, None, "int32")
            for a in (0, 1) for b in (0, 1) for c in (0, 1)},
@@ -226,13 +227,13 @@ def test_elements_are_samples_of_their_own(session: Open) -> None:
         "ByteStrings[0]": (None, "AQ==", "bytes"), "ByteStrings[1]": (None, None, "bytes"),
         "ByteStrings[2]": (None, "/v8=", "bytes"),
     }  # fmt: skip
-    assert {(row["ts"], row["quality"], row["unit"]) for row in rows} == {(SOURCE_TIME, "good", "bar")}
+    assert {(row["ts"], row["quality"], row["unit"]) for row in samples} == {(SOURCE_TIME, "good", "bar")}
 
 
 def test_a_hundred_thousand_elements(session: Open) -> None:
     one = session(arrays="elements")
-    rows = one.samples(data("Huge"))
-    assert [(row["tag"], row["value"]) for row in rows] == [(f"Data.Huge[{n}]", n / 4) for n in range(100_000)]
+    found = one.samples(data("Huge"))
+    assert [(row["tag"], row["value"]) for row in found] == [(f"Data.Huge[{n}]", n / 4) for n in range(100_000)]
 
 
 def test_a_tag_declared_as_json_stays_one_sample(session: Open) -> None:
@@ -246,8 +247,8 @@ def test_an_array_that_changes_its_length_or_turns_bad_shows_it_in_each_element(
 
     def read(values: list[int], status: str = "Good") -> dict[str, tuple[Any, ...]]:
         full.do("array", values=values, status=status)
-        rows = one.samples(data("Changing", type="int32"))
-        return {row["tag"][5:]: (row["value"], row["text"], row["status"]) for row in rows}
+        found = one.samples(data("Changing", type="int32"))
+        return {row["tag"][5:]: (row["value"], row["text"], row["status"]) for row in found}
 
     assert read([], "BadSensorFailure") == {"Changing": (None, None, STATUS["BadSensorFailure"])}
     assert read([7, 8, 9]) == {"Changing[0]": (7, None, 0), "Changing[1]": (8, None, 0), "Changing[2]": (9, None, 0)}
@@ -263,8 +264,8 @@ def test_an_array_that_changes_its_length_or_turns_bad_shows_it_in_each_element(
 
 def test_numbers_that_are_none_are_bad_where_that_is_wanted(session: Open) -> None:
     one = session(arrays="elements", nan_policy="bad")
-    rows = one.samples([*tags("Type.NaN", "Type.Infinity", "Type.Double", "Type.String"), *data("NaNs")])
-    assert [(row["tag"], row["value"], row["text"], row["type"], row["status"]) for row in rows] == [
+    found = one.samples([*tags("Type.NaN", "Type.Infinity", "Type.Double", "Type.String"), *data("NaNs")])
+    assert [(row["tag"], row["value"], row["text"], row["type"], row["status"]) for row in found] == [
         ("Type.NaN", None, None, "double", STATUS["BadSensorFailure"]),
         ("Type.Infinity", None, None, "double", STATUS["BadOutOfRange"]),
         ("Type.Double", 0.1, None, "double", 0),
@@ -383,6 +384,39 @@ def test_check_and_browse_know_states_and_units(full: Server, tmp_path: Path) ->
     assert {name for name, row in named.items() if row["problem"]} == {
         "Data.NullString", "Data.NullByteString", "Data.NullLocalizedText", "Data.NullStructure",
     }  # fmt: skip
+
+
+def test_the_readers_first_samples_have_it_all(full: Server, connect: Callable[..., OpcUaReader]) -> None:
+    asked = data("Enumeration", "TwoState", "Analog", "Cube", "Track", "NaNs")
+    reader = connect(full, asked, arrays="elements", nan_policy="bad", metadata=True, request_timeout=20.0)
+    found = rows(reader.read())
+    assert (found["Data.Enumeration"]["value"], found["Data.Enumeration"]["text"]) == (7.0, "Fault")
+    assert (found["Data.TwoState"]["text"], found["Data.Analog"]["unit"]) == ("Open", "bar")
+    assert found["Data.Cube[1][0][1]"]["value"] == 6.0
+    assert found["Data.NaNs[1]"]["status"] == STATUS["BadSensorFailure"]
+    assert json.loads(found["Data.Track"]["text"]) == TRACK
+    numbers = [row["seq"] for row in sorted(found.values(), key=lambda row: row["seq"])]
+    assert numbers == list(range(numbers[0], numbers[0] + 4 + 8 + 3))
+    assert "may write" in messages(reader)
+
+
+def test_structures_are_looked_up_again_after_a_restart(
+    start: Callable[..., Server], connect: Callable[..., OpcUaReader]
+) -> None:
+    server = start(data=True)
+    reader = connect(
+        server, data("AnyTrack", "Cube"), arrays="elements", emit_repeats=True, metadata=True, request_timeout=20.0
+    )
+    first = rows(reader.read())
+    assert json.loads(first["Data.AnyTrack"]["text"]) == TRACK
+    before = reader._knowledge.forms.structures
+    server.kill()
+    away = read_until(reader, all_bad)
+    assert set(away) == set(first), "an outage shows in every element"
+    start(data=True, port=server.port)
+    again = read_until(reader, all_good, 30)
+    assert json.loads(again["Data.AnyTrack"]["text"]) == TRACK
+    assert reader._knowledge.forms.structures is not before
 
 
 def test_a_connection_that_ends_meanwhile_is_told(full: Server, session: Open) -> None:
