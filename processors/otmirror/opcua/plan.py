@@ -9,7 +9,7 @@ from asyncua import ua
 
 from otmirror.opcua import address, wire
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
-from otmirror.opcua.subscription import Item
+from otmirror.opcua.items import Item
 from otmirror.taglist import Tag
 
 
