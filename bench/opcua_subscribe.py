@@ -1,4 +1,5 @@
-"""What a subscription of 10,000 changing OPC UA values costs, and what it loses: asyncua, gopcua, async-opcua (Rust).
+"""What a subscription of 10,000 changing OPC UA values costs, and what it loses: asyncua, gopcua, async-opcua
+(Rust), ours.
 
 The server counts: each write adds 1, so a client sees by a value what it missed before it. CPU time is the client's
 own, from the moment every tag has its first value, for some seconds; the clients take turns, round by round.
@@ -34,6 +35,15 @@ from opcua_peers import (
     tell_ratios,
 )
 
+from otmirror.clock import SystemClock
+from otmirror.opcua import wire
+from otmirror.opcua.address import value_of
+from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.guard import GuardedClient
+from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.subscription import Item, Subscriptions, Terms
+from otmirror.taglist import Tag
+
 GOALS: dict[tuple[str, str], float | None] = {
     ("ours", "asyncua"): 1 / 10,
     ("ours", "gopcua"): 1.0,
@@ -48,11 +58,11 @@ class Seen:
     """What came of each tag, and what its counter says was missed."""
 
     def __init__(self) -> None:
-        self.last: dict[str, float] = {}
+        self.last: dict[object, float] = {}
         self.values = 0
         self.gaps = 0
 
-    def take(self, tag: str, count: float) -> None:
+    def take(self, tag: object, count: float) -> None:
         """Take a value of a tag."""
         self.values += 1
         before = self.last.get(tag)
@@ -62,7 +72,7 @@ class Seen:
 
     def datachange_notification(self, node: Node, value: Any, _data: Any) -> None:
         """What asyncua calls with each value."""
-        self.take(str(node.nodeid.Identifier), value)
+        self.take(node.nodeid.Identifier, value)
 
 
 def _cpu() -> float:
@@ -100,7 +110,39 @@ async def with_asyncua(asked: argparse.Namespace) -> dict[str, Any]:
         return await window(seen, asked)
 
 
-CLIENTS: dict[str, Callable[[argparse.Namespace], Awaitable[dict[str, Any]]]] = {"asyncua": with_asyncua}
+async def with_ours(asked: argparse.Namespace) -> dict[str, Any]:
+    """This project's subscriptions, from the server to where the processor takes the readings."""
+    tags = tuple(Tag(f"bench/Counter{i}", f"ns={asked.namespace};s=Counter{i}") for i in range(asked.tags))
+    mode = "SignAndEncrypt" if asked.policy == SECURE else None
+    client = GuardedClient(OpcUaConfig(asked.url, tags, policy=asked.policy, mode=mode, pki=Path(asked.pki),
+                                       request_timeout=30.0))  # fmt: skip
+    await client.connect()
+    inbox, seen = Inbox(10**7, lambda: None), Seen()
+    subscriptions = Subscriptions(Terms(), inbox, SystemClock(), lambda *told: print(*told, file=sys.stderr))
+    nodes = [wire.node(value_of(ua.NodeId(f"Counter{i}", asked.namespace))) for i in range(asked.tags)]
+    encoded = [wire.item(node, place, asked.sampling, asked.queue) for place, node in enumerate(nodes)]
+    await subscriptions.establish(client, [Item(n, round(asked.publishing), one, one) for n, one in enumerate(encoded)])
+    taking = asyncio.create_task(_take(inbox, seen))
+    try:
+        return await window(seen, asked)
+    finally:
+        taking.cancel()
+        await client.close()
+
+
+async def _take(inbox: Inbox, seen: Seen) -> None:
+    while True:
+        for delivery in inbox.take(50_000):
+            for place, reading in zip(delivery.positions, delivery.readings, strict=True):
+                seen.take(place, reading[0])
+        inbox.commit()
+        await asyncio.sleep(0.05)
+
+
+CLIENTS: dict[str, Callable[[argparse.Namespace], Awaitable[dict[str, Any]]]] = {
+    "asyncua": with_asyncua,
+    "ours": with_ours,
+}
 """The clients that are Python, each in a process of its own; the others are programs."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 
 import msgspec
 import pyarrow as pa
@@ -68,6 +69,39 @@ def test_a_batch_read_back_is_the_same(rows):
     decoded = samples.decode(samples.encode(batch))
     assert decoded.rejects == []
     assert decoded.table.equals(batch)
+
+
+def test_every_row_is_written_as_its_line_alone_would_be():
+    chance = random.Random(7)
+    for rows in (1, 2, 40, 400):
+        for kinds, odd in ((["double"], 0.0), (["double", "int16", "bool"], 0.1), (["double", "string"], 0.6)):
+            columns = {
+                "tag": [chance.choice(["a", "b/ä", 'c"']) for _ in range(rows)],
+                "ts": [chance.choice([10**15, 10**15 + row]) for row in range(rows)],
+                "value": [chance.choice([None, 0.0, 1.5, -(2.0**53)]) for _ in range(rows)],
+                "text": [chance.choice(["", "räk"]) if chance.random() < odd else None for _ in range(rows)],
+                "type": [chance.choice(kinds) for _ in range(rows)],
+                "quality": [chance.choice(["good", "bad"]) if odd else "good" for _ in range(rows)],
+                "status": [2**31 if chance.random() < odd else 0 for _ in range(rows)],
+                "unit": [chance.choice([None, "m³"]) if odd else "bar" for _ in range(rows)],
+                "ts_server": [chance.choice([None, 5]) for _ in range(rows)],
+                "ts_read": [7] * rows,
+                "source": [chance.choice(["s", "t"]) for _ in range(rows)],
+                "seq": chance.choice([None, list(range(rows))]),
+                "backfill": [chance.random() < odd for _ in range(rows)],
+            }
+            batch = samples.table_from_columns(**columns)
+            lines = [samples.Line(**row) for row in batch.to_pylist()]
+            assert samples.encode(batch) == b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def test_many_units_are_no_obstacle():
+    rows = 5000
+    batch = samples.table_from_columns(
+        tag=["a"] * rows, ts=[1] * rows, value=[1.0] * rows, type=["double"] * rows, quality=["good"] * rows,
+        source=["s"] * rows, unit=[f"u{row}" for row in range(rows)],
+    )  # fmt: skip
+    assert samples.decode(samples.encode(batch)).table.equals(batch)
 
 
 def test_batches_concatenate():

@@ -15,8 +15,9 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from otmirror import samples
+from otmirror.opcua import blocks
 from otmirror.opcua.binary import XML_BODY
-from otmirror.opcua.blocks import COLUMNS, Columns, TagBlock, in_order
+from otmirror.opcua.blocks import COLUMNS, Order, TagBlock, Taken
 from otmirror.opcua.elements import Elements
 from otmirror.opcua.readings import RARE, STRING, Reading
 from otmirror.opcua.shapes import Readings
@@ -79,39 +80,29 @@ class Batch:
         self._forms = forms or Forms()
         self._special = bool(self._forms.states or self._forms.nan_is_bad)
         self._rows: list[tuple[Any, ...]] = []
-        self._parts: list[Columns] = []
+        self._taken: list[Taken] = []
+        self._order = Order()
+        self._odd = 0
 
     def __len__(self) -> int:
-        return len(self._rows) + sum(len(part[0]) for part in self._parts)
+        return len(self._rows) + sum(map(len, self._taken)) - self._odd
 
     def extend(self, block: TagBlock, readings: Sequence[Reading], ts_read: int) -> dict[int, int]:
         """Add what was read of tags, as `add` does one by one; returns their status codes but 0, by place."""
-        if self._special or not isinstance(readings, Readings):
+        if not isinstance(readings, Readings):
             told = [self.add(tag, reading, ts_read) for tag, reading in zip(block.tags, readings, strict=True)]
             return {place: status for place, status in enumerate(told) if status}
-        columns, odd = block.columns(readings, ts_read)
-        self._close()
+        taken, before = block.taken(readings, ts_read, self._forms.states), len(self._rows)
         statuses, counts = {}, []
-        for place in odd:
-            before = len(self._rows)
-            if status := self.add(block.tags[place], readings[place], ts_read):
+        for place in taken.odd:
+            rows = len(self._rows)
+            if status := self.add(block.tags[place], readings.one(place), ts_read):
                 statuses[place] = status
-            counts.append(len(self._rows) - before)
-        if odd:
-            columns = in_order(columns, odd, self._columns(), counts)
-            self._rows = []
-        self._parts.append(columns)
+            counts.append(len(self._rows) - rows)
+        self._order.add(taken, before, counts)
+        self._taken.append(taken)
+        self._odd += len(taken.odd)
         return statuses
-
-    def _columns(self) -> Columns:
-        """Return the rows as columns."""
-        return [pa.array(values, samples.SCHEMA.field(name).type)
-                for name, values in zip(COLUMNS, zip(*self._rows, strict=True), strict=True)]  # fmt: skip
-
-    def _close(self) -> None:
-        if self._rows:
-            self._parts.append(self._columns())
-            self._rows = []
 
     def add(self, tag: Tag, reading: Reading, ts_read: int) -> int:
         """Add what was read of a tag at `ts_read` (microseconds) and return its status code."""
@@ -181,9 +172,15 @@ class Batch:
 
         `backfill` says that they come from history.
         """
-        self._close()
         count = len(self)
-        columns = dict(zip(COLUMNS, map(pa.concat_arrays, zip(*self._parts, strict=True)), strict=True))
+        found = blocks.columns(self._taken) if self._taken else []
+        if self._rows or not found:
+            rows = [pa.array(values, samples.SCHEMA.field(name).type)
+                    for name, values in zip(COLUMNS, zip(*self._rows, strict=True), strict=True)]  # fmt: skip
+            self._order.rows(len(self._rows))
+            places = self._order.places() if found else None
+            found = [pa.concat_arrays(both).take(places) for both in zip(found, rows, strict=True)] if found else rows
+        columns = dict(zip(COLUMNS, found, strict=True))
         return samples.table_from_columns(
             **columns, source=pa.repeat(self._source, count), backfill=pa.repeat(backfill, count)
         )

@@ -8,9 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from asyncua import ua
 
 from otmirror.opcua import address, wire
+from otmirror.opcua.blocks import TagBlock
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
 from otmirror.opcua.items import Item
 from otmirror.taglist import Tag
+
+_MOST_BLOCKS = 500
 
 
 class ReadPlan:
@@ -31,6 +34,8 @@ class ReadPlan:
         """What to ask the server for, encoded, in the tags' order; None where the namespace is unknown to it."""
         self.node_ids: list[ua.NodeId | None] = [None] * len(config.tags)
         """The same as node ids."""
+        self._blocks: dict[tuple[int, ...], TagBlock] = {}
+        self._blocks_of: Sequence[Tag] = self.tags
 
     @property
     def intervals(self) -> list[int]:
@@ -40,6 +45,15 @@ class ReadPlan:
     def due(self, intervals: Iterable[int]) -> list[int]:
         """Return the places, in the tag list, of the tags polled at these intervals."""
         return sorted(position for interval in intervals for position in self._polled[interval])
+
+    def block(self, positions: tuple[int, ...]) -> TagBlock:
+        """Return the tags at these places as what a batch takes at once; kept, as they are read again and again."""
+        if self._blocks_of is not self.tags or len(self._blocks) > _MOST_BLOCKS:
+            self._blocks, self._blocks_of = {}, self.tags
+        found = self._blocks.get(positions)
+        if found is None:
+            found = self._blocks[positions] = TagBlock([self.tags[position] for position in positions])
+        return found
 
     def rate(self, at_once: int) -> float:
         """Return the requests a second that polling takes, each for at most so many tags; subscribed ones left out."""

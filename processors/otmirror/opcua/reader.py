@@ -282,11 +282,16 @@ class OpcUaReader:
 
         self._exchange(self._chunks, [node for _, node in asked], deliver)
         for start, values, ts_read in answers:
-            for (position, _), value in zip(asked[start : start + len(values)], values, strict=True):
-                self._note(position, batch.add(self._plan.tags[position], value, ts_read))
-                self._reports.read(position, value[3], self._emission)
-                self._past.see(position, value)
-                done.add(position)
+            positions = tuple(position for position, _ in asked[start : start + len(values)])
+            statuses = batch.extend(self._plan.block(positions), values, ts_read)
+            done.update(positions)
+            if statuses or self._faulty:
+                for place, position in enumerate(positions):
+                    self._note(position, statuses.get(place, 0))
+            if self._config.backfill or not self._live.isdisjoint(positions):
+                for position, value in zip(positions, values, strict=True):
+                    self._reports.read(position, value[3], self._emission)
+                    self._past.see(position, value)
         self._tell_faulty()
         if self._client is not None and self._client.alive:
             self._knowledge.learn_more(self._client)

@@ -25,7 +25,7 @@ BOOLEAN = 1
 
 _NUMBERS = {1: "u1", 2: "i1", 3: "u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 8: "<i8", 9: "<u8", 10: "<f4", 11: "<f8"}
 _WIDE = (8, 9)
-_REAL = (10, 11)
+_CASTS: dict[int, type] = dict.fromkeys(range(2, 10), int) | {0: float, BOOLEAN: bool, 10: float, 11: float}
 _PARTS = ((2, "status", "<u4", 4), (4, "source", "<i8", 8), (16, "", "", 2), (8, "server", "<i8", 8), (32, "", "", 2))
 """What a mask's bits say follows the value: name, numpy's code and bytes; the picoseconds are skipped."""
 _TICKS_TO_1970 = 116_444_736_000_000_000
@@ -107,11 +107,21 @@ class Readings(Sequence[Reading]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def one(self, place: int) -> Reading:
+        """Return the reading at a place, without making all of them."""
+        found = self.others.get(place)
+        if found is not None:
+            return found
+        kind = int(self.kinds[place])
+        source, server = (None if one is None or one[place] == NEVER else int(one[place])
+                          for one in (self.sources, self.servers))  # fmt: skip
+        status = 0 if self.statuses is None else int(self.statuses[place])
+        return _CASTS[kind](self.values[place]), kind, status, source, server
+
     def _rows(self) -> list[Reading]:
         if self._all is None:
             count, kinds = len(self), self.kinds.tolist()
-            casts = {kind: bool if kind == BOOLEAN else float if kind in _REAL else int for kind in set(kinds)}
-            values = [casts[kind](value) for kind, value in zip(kinds, self.values.tolist(), strict=True)]
+            values = [_CASTS[kind](value) for kind, value in zip(kinds, self.values.tolist(), strict=True)]
             statuses = [0] * count if self.statuses is None else self.statuses.tolist()
             self._all = list(zip(values, kinds, statuses, self._times(self.sources), self._times(self.servers),
                                  strict=True))  # fmt: skip
