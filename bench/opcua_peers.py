@@ -23,7 +23,7 @@ from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
 
-from otmirror.opcua import security
+from otmirror.opcua import chain, security
 from otmirror.workspace import PROJECT, work
 
 REQUEST = 1000
@@ -143,7 +143,7 @@ async def asyncua_client(asked: argparse.Namespace) -> Client:
         own = security.own_certificate(Path(asked.pki))
         client.application_uri = own.application_uri
         offered = await Client(asked.url, timeout=30).connect_and_get_server_endpoints()
-        theirs = security.first_certificate(next(e.ServerCertificate for e in offered if e.ServerCertificate))
+        theirs = chain.split(next(e.ServerCertificate for e in offered if e.ServerCertificate))[0]
         await client.set_security(SecurityPolicyBasic256Sha256, own.certificate, own.key,
                                   server_certificate=CertProperties(theirs, "der"),
                                   mode=ua.MessageSecurityMode.SignAndEncrypt)  # fmt: skip

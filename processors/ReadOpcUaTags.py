@@ -10,7 +10,7 @@ from nifiapi.properties import (
     ValidationResult,
 )
 
-from otmirror import nifi
+from otmirror import memory, nifi
 
 
 def _config(context):
@@ -78,13 +78,13 @@ def _reports(context):
     }
 
 
-def _reader(context):
+def _reader(context, memory):
     from nifiapi.componentstate import Scope
 
-    from otmirror.memory import StateMemory
     from otmirror.opcua.reader import OpcUaReader
 
-    return OpcUaReader(_config(context), memory=StateMemory(context, Scope.CLUSTER))
+    memory.scope = Scope.CLUSTER
+    return OpcUaReader(_config(context), memory=memory)
 
 
 @use_case(
@@ -578,7 +578,8 @@ class ReadOpcUaTags(FlowFileSource):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self._holder = nifi.source_holder(_reader)
+        self._memory = memory.StateMemory()
+        self._holder = nifi.source_holder(lambda context: _reader(context, self._memory))
 
     def getPropertyDescriptors(self):
         return [
@@ -630,9 +631,11 @@ class ReadOpcUaTags(FlowFileSource):
         nifi.prepare(self._holder, context)
 
     def onStopped(self, context):
+        self._memory.context = context
         self._holder.reset()
 
     def create(self, context):
+        self._memory.context = context
         output = nifi.produce(self._holder, context, self.logger)
         if output is None:
             return None

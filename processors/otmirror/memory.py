@@ -36,21 +36,23 @@ class StateMemory:
     What NiFi cannot keep or give back is given up: memory only saves work after a crash.
     """
 
-    def __init__(self, context: Any, scope: Any):
-        """Take a NiFi context and `nifiapi.componentstate.Scope.CLUSTER`."""
-        self._context, self._scope = context, scope
+    def __init__(self) -> None:
+        self.context: Any = None
+        """The context of NiFi's call at hand: one of an earlier call need not answer any more."""
+        self.scope: Any = None
+        """`nifiapi.componentstate.Scope.CLUSTER`."""
 
     def load(self) -> str | None:
         """Return what was saved last; None when there is nothing."""
         with contextlib.suppress(Exception):
-            found = self._context.getStateManager().getState(self._scope).get(_KEY)
+            found = self.context.getStateManager().getState(self.scope).get(_KEY)
             return str(found) if found else None
         return None
 
     def save(self, text: str) -> None:
         """Replace what is kept."""
         with contextlib.suppress(Exception):
-            self._context.getStateManager().setState({_KEY: text}, self._scope)
+            self.context.getStateManager().setState({_KEY: text}, self.scope)
 
 
 def ranges(places: Iterable[int]) -> str:

@@ -209,7 +209,9 @@ def _objects(column: pa.ChunkedArray) -> Iterable[Any]:
         return itertools.repeat(None, len(column))
     if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
         return itertools.repeat(column[0].as_py(), len(column))
-    values: list[Any] = column.to_pylist()
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    # numpy makes Python's numbers several times as fast.
+    values: list[Any] = column.to_numpy().tolist() if number and not column.null_count else column.to_pylist()
     return values
 
 

@@ -10,9 +10,10 @@ from otmirror.backoff import Backoff
 from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
 from otmirror.notices import Notices
+from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.config import WARM, OpcUaConfig
 from otmirror.opcua.faults import UserRefusedError
-from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.pace import Pace
 from otmirror.opcua.redundancy import DEGRADED, HEALTHY, HOLD_S, NAMES, Servers, health
 

@@ -12,7 +12,6 @@ import datetime
 import logging
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -20,7 +19,6 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClientState
 from asyncua.crypto.uacrypto import CertProperties
-from asyncua.observer import Observer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors import UaStatusCodeError
@@ -28,6 +26,7 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from otmirror.errors import MirrorError, ReadOnlyError, UnavailableError
 from otmirror.opcua import endpoints, faults, historyread, introduction, profiles, readings, references, security, wire
 from otmirror.opcua.address import node_id
+from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.chunks import batched
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.faults import ConnectionLostError, ServiceFaultError, UndecodableError
@@ -36,29 +35,6 @@ from otmirror.opcua.pace import Pace
 from otmirror.opcua.references import Reference
 from otmirror.opcua.shapes import Shapes
 from otmirror.opcua.usercert import UserCertificate
-
-ALLOWED: dict[type, str] = {
-    ua.GetEndpointsRequest: "GetEndpoints",
-    ua.FindServersRequest: "FindServers",
-    ua.CreateSessionRequest: "CreateSession",
-    ua.ActivateSessionRequest: "ActivateSession",
-    ua.CloseSessionRequest: "CloseSession",
-    ua.ReadRequest: "Read",
-    ua.HistoryReadRequest: "HistoryRead",
-    ua.BrowseRequest: "Browse",
-    ua.BrowseNextRequest: "BrowseNext",
-    ua.TranslateBrowsePathsToNodeIdsRequest: "TranslateBrowsePathsToNodeIds",
-    ua.CreateSubscriptionRequest: "CreateSubscription",
-    ua.DeleteSubscriptionsRequest: "DeleteSubscriptions",
-    ua.TransferSubscriptionsRequest: "TransferSubscriptions",
-    ua.CreateMonitoredItemsRequest: "CreateMonitoredItems",
-    ua.PublishRequest: "Publish",
-    ua.RepublishRequest: "Republish",
-}
-"""Services that may be sent (OPC 10000-4, clause 5). Opening and closing the secure channel is no service here.
-
-Those of subscriptions make the server report changes of values; what they create is the session's own.
-"""
 
 _GOODBYE = 2.0
 _LEVEL_EVERY = 2.0
@@ -70,28 +46,6 @@ for _name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.crypto"):
 
 T = TypeVar("T")
 A = TypeVar("A")
-
-
-class ReadOnlyGuard(Observer):
-    """Lets requests of the allow-list pass and counts them in `sent`; refuses all others, counted in `refused`."""
-
-    def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-
-    def observe_request(self, request: Any) -> AbstractContextManager[None]:
-        """Called by asyncua with every service request before it is encoded and sent.
-
-        Raises:
-            ReadOnlyError: the service is not on the allow-list.
-        """
-        service = ALLOWED.get(type(request))
-        if service is None:
-            refused = type(request).__name__.removesuffix("Request")
-            self.refused[refused] += 1
-            raise ReadOnlyError(f"OPC UA service {refused} is not on the read-only allow-list; nothing was sent")
-        self.sent[service] += 1
-        return nullcontext()
 
 
 class GuardedClient:

@@ -10,7 +10,7 @@ from asyncua import ua
 from otmirror.opcua import address, wire
 from otmirror.opcua.blocks import TagBlock
 from otmirror.opcua.config import SUBSCRIBE, OpcUaConfig
-from otmirror.opcua.subscription import Item
+from otmirror.opcua.items import Item
 from otmirror.taglist import Tag
 
 _MOST_BLOCKS = 500

@@ -16,12 +16,13 @@ from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory, NoMemory
 from otmirror.notices import Notice, Notices
+from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch
 from otmirror.opcua.failover import Failover
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
-from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.knowledge import Knowledge
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some

@@ -16,9 +16,10 @@ from otmirror.opcua.decode import Batch
 from otmirror.opcua.faults import CODES, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Inbox
+from otmirror.opcua.items import Item, Terms
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
-from otmirror.opcua.subscription import Item, Say, Subscriptions, Terms
+from otmirror.opcua.subscription import Say, Subscriptions
 from otmirror.taglist import array_tag
 
 _MOST = 50_000

@@ -11,9 +11,10 @@ from opcua_server import Server, all_bad, all_good, free_port, messages, read_un
 
 from otmirror.loopthread import LoopThread
 from otmirror.notices import Notices
+from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.failover import Failover, StandbyClient
-from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.reader import OpcUaReader
 from otmirror.status import STATUS
 

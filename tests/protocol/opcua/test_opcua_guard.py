@@ -13,8 +13,9 @@ from opcua_server import PLANT, Server
 
 from otmirror.errors import ReadOnlyError
 from otmirror.loopthread import LoopThread
+from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.config import OpcUaConfig
-from otmirror.opcua.guard import GuardedClient, ReadOnlyGuard
+from otmirror.opcua.guard import GuardedClient
 from otmirror.taglist import Tag
 
 ALLOWED = {

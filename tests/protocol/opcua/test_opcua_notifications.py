@@ -17,7 +17,7 @@ from otmirror.opcua import notifications, readings, wire
 from otmirror.opcua.address import value_of
 from otmirror.opcua.faults import UndecodableError
 from otmirror.opcua.inbox import Delivery, Inbox
-from otmirror.opcua.subscription import following, missed
+from otmirror.opcua.items import following, missed
 
 SEED = 20261125
 
