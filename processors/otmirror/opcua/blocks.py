@@ -7,7 +7,7 @@ good, not finite or no number goes there.
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class TagBlock:
         self._scale = np.array([tag.scale for tag in tags])
         self._offset = np.array([tag.offset for tag in tags])
         self._plain = bool(((self._scale == 1.0) & (self._offset == 0.0)).all())
-        self._special: tuple[Container[str], npt.NDArray[np.bool_]] = ((), np.zeros(len(tags), bool))
+        self._special: tuple[Collection[str], npt.NDArray[np.bool_]] = ((), np.zeros(len(tags), bool))
 
     def tag(self, place: int) -> Tag:
         """Return the tag at a place."""
@@ -57,9 +57,9 @@ class TagBlock:
         found._special = self._special[0], self._special[1][wanted]
         return found
 
-    def mark(self, special: Container[str]) -> None:
+    def mark(self, special: Collection[str]) -> None:
         """Take the names of those tags whose values are more than a number."""
-        if special is not self._special[0]:
+        if special is not self._special[0] and (special or self._special[0]):
             count = len(self.names)
             self._special = special, np.array([self.tag(place).tag in special for place in range(count)], bool)
 

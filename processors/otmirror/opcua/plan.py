@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from asyncua import ua
 
@@ -57,7 +57,7 @@ class ReadPlan:
             found = self._blocks[positions] = TagBlock([self.tags[position] for position in positions])
         return found
 
-    def block_of(self, positions: Sequence[int], special: Container[str]) -> TagBlock:
+    def block_of(self, positions: Sequence[int], special: Collection[str]) -> TagBlock:
         """Return the same for places that come in this order but once; `special` is for `TagBlock.mark`."""
         self._renew()
         if self._every is None:
