@@ -38,6 +38,7 @@ from opcua_peers import (
 from otmirror.clock import SystemClock
 from otmirror.opcua import wire
 from otmirror.opcua.address import value_of
+from otmirror.opcua.columns import Readings
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Inbox
@@ -133,8 +134,10 @@ async def with_ours(asked: argparse.Namespace) -> dict[str, Any]:
 async def _take(inbox: Inbox, seen: Seen) -> None:
     while True:
         for delivery in inbox.take(50_000):
-            for place, reading in zip(delivery.positions, delivery.readings, strict=True):
-                seen.take(place, reading[0])
+            readings = delivery.readings
+            values = readings.values.tolist() if isinstance(readings, Readings) else [one[0] for one in readings]
+            for place, value in zip(delivery.positions, values, strict=True):
+                seen.take(place, value)
         inbox.commit()
         await asyncio.sleep(0.05)
 

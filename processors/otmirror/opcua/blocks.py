@@ -6,6 +6,7 @@ good, not finite or no number goes there.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from otmirror.opcua.shapes import BOOLEAN, NEVER, Readings
+from otmirror.opcua.columns import BOOLEAN, NEVER, Readings
 from otmirror.status import GOOD
 from otmirror.taglist import Tag
 
@@ -34,35 +35,49 @@ class TagBlock:
 
     def __init__(self, tags: Sequence[Tag]):
         """Take the tags."""
-        self.tags = tags
+        self._tags = tags
+        self._places: Sequence[int] | None = None
         self.names = pa.array([tag.tag for tag in tags], pa.string())
         self.units = pa.array([tag.unit for tag in tags], pa.string())
-        self._special: tuple[Container[str], list[int]] = ((), [])
         self._scale = np.array([tag.scale for tag in tags])
         self._offset = np.array([tag.offset for tag in tags])
-        self._scaled = (self._scale != 1.0) | (self._offset != 0.0)
-        self._plain = not self._scaled.any()
+        self._plain = bool(((self._scale == 1.0) & (self._offset == 0.0)).all())
+        self._special: tuple[Container[str], npt.NDArray[np.bool_]] = ((), np.zeros(len(tags), bool))
 
-    def taken(self, readings: Readings, ts_read: int, special: Container[str] = ()) -> Taken:
-        """Apply scales and offsets to what was read of the tags.
+    def tag(self, place: int) -> Tag:
+        """Return the tag at a place."""
+        return self._tags[place if self._places is None else self._places[place]]
 
-        `special` has the names of those whose values are more than a number.
-        """
+    def chosen(self, places: Sequence[int]) -> TagBlock:
+        """Return a block of the tags at these places, in this order, each as often as it is named."""
+        found, wanted = copy.copy(self), np.array(places, np.int64)
+        found._places = places
+        found.names, found.units = (column.take(pa.array(wanted)) for column in (self.names, self.units))
+        found._scale, found._offset = self._scale[wanted], self._offset[wanted]
+        found._special = self._special[0], self._special[1][wanted]
+        return found
+
+    def mark(self, special: Container[str]) -> None:
+        """Take the names of those tags whose values are more than a number."""
         if special is not self._special[0]:
-            self._special = special, [place for place, tag in enumerate(self.tags) if tag.tag in special]
+            count = len(self.names)
+            self._special = special, np.array([self.tag(place).tag in special for place in range(count)], bool)
+
+    def taken(self, readings: Readings, ts_read: int) -> Taken:
+        """Apply scales and offsets to what was read of the tags."""
         values, kinds = readings.values, readings.kinds
         if not self._plain:
-            scaled = self._scaled & (kinds != BOOLEAN)
+            scaled = ((self._scale != 1.0) | (self._offset != 0.0)) & (kinds != BOOLEAN)
             with np.errstate(all="ignore"):
                 values = np.where(scaled, values * self._scale + self._offset, values)
             kinds = np.where(scaled, _DOUBLE, kinds).astype(np.uint8)
-        odd = {*readings.others, *self._special[1]}
+        odd = self._special[1] | ~np.isfinite(values)
         if readings.statuses is not None:
-            odd.update(np.flatnonzero(readings.statuses).tolist())
-        finite = np.isfinite(values)
-        if not finite.all():
-            odd.update(np.flatnonzero(~finite).tolist())
-        return Taken(self, values, kinds, readings, ts_read, sorted(odd))
+            odd |= readings.statuses != 0
+        places = np.flatnonzero(odd).tolist() if odd.any() else []
+        if readings.others:
+            places = sorted({*readings.others, *places})
+        return Taken(self, values, kinds, readings, ts_read, places)
 
 
 class Taken:

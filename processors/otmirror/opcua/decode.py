@@ -18,9 +18,9 @@ from otmirror import samples
 from otmirror.opcua import blocks
 from otmirror.opcua.binary import XML_BODY
 from otmirror.opcua.blocks import COLUMNS, Order, TagBlock, Taken
+from otmirror.opcua.columns import Readings
 from otmirror.opcua.elements import Elements
 from otmirror.opcua.readings import RARE, STRING, Reading
-from otmirror.opcua.shapes import Readings
 from otmirror.opcua.structures import Structures
 from otmirror.status import BAD, GOOD, STATUS, quality_of
 from otmirror.taglist import Tag
@@ -87,16 +87,22 @@ class Batch:
     def __len__(self) -> int:
         return len(self._rows) + sum(map(len, self._taken)) - self._odd
 
+    @property
+    def states(self) -> Mapping[str, Mapping[int, str]]:
+        """Names of states, by tag: for `ReadPlan.block_of`."""
+        return self._forms.states
+
     def extend(self, block: TagBlock, readings: Sequence[Reading], ts_read: int) -> dict[int, int]:
         """Add what was read of tags, as `add` does one by one; returns their status codes but 0, by place."""
         if not isinstance(readings, Readings):
-            told = [self.add(tag, reading, ts_read) for tag, reading in zip(block.tags, readings, strict=True)]
+            told = [self.add(block.tag(place), reading, ts_read) for place, reading in enumerate(readings)]
             return {place: status for place, status in enumerate(told) if status}
-        taken, before = block.taken(readings, ts_read, self._forms.states), len(self._rows)
+        block.mark(self._forms.states)
+        taken, before = block.taken(readings, ts_read), len(self._rows)
         statuses, counts = {}, []
         for place in taken.odd:
             rows = len(self._rows)
-            if status := self.add(block.tags[place], readings.one(place), ts_read):
+            if status := self.add(block.tag(place), readings.one(place), ts_read):
                 statuses[place] = status
             counts.append(len(self._rows) - rows)
         self._order.add(taken, before, counts)

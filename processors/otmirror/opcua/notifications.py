@@ -6,15 +6,16 @@ Layouts: OPC 10000-4, 5.14.5, 5.14.6, 5.13.2, 7.25 and 7.26; encoding: OPC 10000
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from asyncua.common.utils import Buffer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import nodeid_from_binary
 
+from otmirror.opcua.columns import items
 from otmirror.opcua.faults import UndecodableError
-from otmirror.opcua.readings import ITEM_LAYOUTS, Reading, data_value
+from otmirror.opcua.readings import Reading
 
 T = TypeVar("T")
 
@@ -27,9 +28,6 @@ _NO_BODY = 0
 
 _DATA_CHANGE = ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _STATUS_CHANGE = ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
-
-_TICKS_TO_1970 = 116_444_736_000_000_000
-_LAST_TICK = 2_650_467_743_990_000_000
 
 OVERFLOW = 0x480
 """InfoType DataValue with the Overflow bit: values before this one were lost (OPC 10000-4, 7.39.1)."""
@@ -44,7 +42,7 @@ class Message(NamedTuple):
 
     sequence: int
     handles: list[int]
-    readings: list[Reading]
+    readings: Sequence[Reading]
     ended: int | None
 
     @property
@@ -144,12 +142,13 @@ def _message(body: bytes, at: int) -> tuple[Message, int]:
     parts = _counted(body, at + 12, 3)
     at += _MESSAGE.size
     handles: list[int] = []
-    readings: list[Reading] = []
+    readings: Sequence[Reading] = []
     ended: int | None = None
     for _ in range(parts):
         kind, start, end = _extension(body, at)
         if kind == _DATA_CHANGE:
-            _items(body, start, end, handles, readings)
+            found, values = _items(body, start, end)
+            handles, readings = (handles + found, [*readings, *values]) if handles else (found, values)
         elif kind == _STATUS_CHANGE:
             (ended,) = _HEAD.unpack_from(body, start)
         at = end
@@ -173,33 +172,14 @@ def _extension(body: bytes, at: int) -> tuple[Any, int, int]:
     return known, start, start + length
 
 
-def _items(body: bytes, at: int, end: int, handles: list[int], readings: list[Reading]) -> None:
+def _items(body: bytes, at: int, end: int) -> tuple[list[int], Sequence[Reading]]:
     count = _counted(body, at, 5)
-    at += 4
-    layouts, first, last = ITEM_LAYOUTS, _TICKS_TO_1970, _LAST_TICK
-    name, add = handles.append, readings.append
-    for _ in range(count):
-        layout = layouts.get(body[at + 4 : at + 6])
-        if layout is None:
-            (handle,) = _HEAD.unpack_from(body, at)
-            reading, at = data_value(body, at + 4)
-            name(handle)
-            add(reading)
-            continue
-        unpack, size, kind, status, source, server = layout
-        told = unpack(body, at)
-        at += size
-        name(told[0])
-        earlier, later = told[source] if source else 0, told[server] if server else 0
-        add((
-            told[1],
-            kind,
-            told[status] if status else 0,
-            (earlier - first) // 10 if 0 < earlier < last else None,
-            (later - first) // 10 if 0 < later < last else None,
-        ))  # fmt: skip
+    if not count:
+        return [], []
+    handles, values, at = items(body, at + 4, count)
     if at > end:
         raise UndecodableError("a notification is longer than it says")
+    return handles, values
 
 
 def _item_results(body: bytes) -> list[ItemResult]:

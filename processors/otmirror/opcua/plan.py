@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 from asyncua import ua
 
@@ -35,6 +35,7 @@ class ReadPlan:
         self.node_ids: list[ua.NodeId | None] = [None] * len(config.tags)
         """The same as node ids."""
         self._blocks: dict[tuple[int, ...], TagBlock] = {}
+        self._every: TagBlock | None = None
         self._blocks_of: Sequence[Tag] = self.tags
 
     @property
@@ -48,12 +49,25 @@ class ReadPlan:
 
     def block(self, positions: tuple[int, ...]) -> TagBlock:
         """Return the tags at these places as what a batch takes at once; kept, as they are read again and again."""
-        if self._blocks_of is not self.tags or len(self._blocks) > _MOST_BLOCKS:
-            self._blocks, self._blocks_of = {}, self.tags
+        self._renew()
+        if len(self._blocks) > _MOST_BLOCKS:
+            self._blocks.clear()
         found = self._blocks.get(positions)
         if found is None:
             found = self._blocks[positions] = TagBlock([self.tags[position] for position in positions])
         return found
+
+    def block_of(self, positions: Sequence[int], special: Container[str]) -> TagBlock:
+        """Return the same for places that come in this order but once; `special` is for `TagBlock.mark`."""
+        self._renew()
+        if self._every is None:
+            self._every = TagBlock(self.tags)
+        self._every.mark(special)
+        return self._every.chosen(positions)
+
+    def _renew(self) -> None:
+        if self._blocks_of is not self.tags:
+            self._blocks, self._every, self._blocks_of = {}, None, self.tags
 
     def rate(self, at_once: int) -> float:
         """Return the requests a second that polling takes, each for at most so many tags; subscribed ones left out."""

@@ -66,24 +66,6 @@ _LAYOUTS = {
 _TAILS = [_layout(RARE, mask, "0s") for mask in range(_KNOWN + 1)]
 
 
-def _behind_handle(mask: int, kind: int, code: str) -> _Layout:
-    """The same behind the handle of a monitored item, which is the first of what is unpacked."""
-    _, _, _, *places = _LAYOUTS[bytes((mask, kind))]
-    form = "<I" + _forms(mask, "2x" + code)[0]
-    packed = struct.Struct(form)
-    status, source, server = (place + 1 if place else 0 for place in places)
-    return packed.unpack_from, packed.size, kind, status, source, server
-
-
-ITEM_LAYOUTS = {
-    bytes((mask, kind)): _behind_handle(mask, kind, code)
-    for kind, code in FIXED_TYPES.items()
-    for mask in range(_KNOWN + 1)
-    if mask & _VALUE
-}
-"""By mask and type of a DataValue: how to unpack it together with the handle (UInt32) before it."""
-
-
 def microseconds(ticks: int) -> int | None:
     """Return microseconds since 1970 of a DateTime, 100 ns ticks since 1601, cut; None where that is no valid time."""
     return (ticks - _TICKS_TO_1970) // 10 if 0 < ticks < _LAST_TICK else None
@@ -152,10 +134,15 @@ def data_value(body: bytes, at: int) -> tuple[Reading, int]:
     value, kind, at = None, 0, at + 1
     if mask & _VALUE:
         value, kind, at = _variant(body, at)
-    unpack, size, _, *places = _TAILS[mask & _KNOWN]
+    unpack, size, _, status, source, server = _TAILS[mask & _KNOWN]
     told = unpack(body, at)
-    status, source, server = (told[place] if place else 0 for place in places)
-    return (value, kind, status, microseconds(source), microseconds(server)), at + size
+    return (
+        value,
+        kind,
+        told[status] if status else 0,
+        microseconds(told[source]) if source else None,
+        microseconds(told[server]) if server else None,
+    ), at + size
 
 
 def _variant(body: bytes, at: int) -> tuple[Any, int, int]:

@@ -108,14 +108,16 @@ class Reports:
 
     def take(self, batch: Batch) -> None:
         """Add what was reported, at most some 50,000 readings."""
-        tags, doubts, past = self._plan.tags, self._doubts, self._past
+        doubts, past = self._doubts, self._past
         for delivery in self._inbox.take(_MOST):
-            for place, reading in zip(delivery.positions, delivery.readings, strict=True):
-                batch.add(tags[place], reading, delivery.ts_read)
-                if reading[2] == CODES.BadDataLost:
-                    past.miss(place)
-                else:
-                    past.see(place, reading)
+            block = self._plan.block_of(delivery.positions, batch.states)
+            lost = CODES.BadDataLost in batch.extend(block, delivery.readings, delivery.ts_read).values()
+            if lost or self._config.backfill:
+                for place, reading in zip(delivery.positions, delivery.readings, strict=True):
+                    if reading[2] == CODES.BadDataLost:
+                        past.miss(place)
+                    else:
+                        past.see(place, reading)
             for place in doubts.keys() & set(delivery.positions) if doubts else ():
                 del doubts[place]
 

@@ -18,6 +18,7 @@ from otmirror import memory
 from otmirror.clock import Clock
 from otmirror.errors import UnavailableError
 from otmirror.opcua import services
+from otmirror.opcua.columns import Readings
 from otmirror.opcua.faults import CODES, REQUEST_TOO_LARGE, ServiceFaultError, UndecodableError, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.inbox import Delivery, Inbox
@@ -258,6 +259,8 @@ class Subscriptions:
 
     def _with_overflows(self, message: Message) -> tuple[Sequence[int], Sequence[Reading]]:
         """Put a gap before each value that says the server's queue dropped some."""
+        if isinstance(message.readings, Readings) and message.readings.all_good:
+            return message.handles, message.readings
         if not any(reading[2] & 0x480 == 0x480 for reading in message.readings):
             return message.handles, message.readings
         positions: list[int] = []

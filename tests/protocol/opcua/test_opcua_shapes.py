@@ -19,12 +19,13 @@ from otmirror.loopthread import LoopThread
 from otmirror.opcua import readings, wire
 from otmirror.opcua.address import value_of
 from otmirror.opcua.blocks import TagBlock
+from otmirror.opcua.columns import Readings, items
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.decode import Batch, Forms
 from otmirror.opcua.faults import UndecodableError
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.readings import Reading
-from otmirror.opcua.shapes import Readings, Shapes
+from otmirror.opcua.shapes import Shapes
 from otmirror.taglist import Tag
 
 Keys = Sequence[tuple[int, int]]
@@ -199,3 +200,41 @@ def test_a_server_is_read_as_columns_from_the_third_time_on(plant: Server) -> No
     assert isinstance(found[2], Readings)
     assert [reading[:3] for reading in found[2]] == [reading[:3] for reading in found[0]]
     assert found[2][0][0] == 0  # ServerState.Running
+
+
+def test_notifications_of_one_type_and_of_many_are_what_one_by_one_gives() -> None:
+    chance = random.Random(SEED)
+    for _ in range(150):
+        count = chance.randrange(1, 40)
+        keys = chance.choice([[(13, 11)] * count, [(13, 8)] * count, some_keys(chance, count)])
+        values = [some_value(chance, *key) for key in keys]
+        handles = [chance.choice([0, 7, 2**32 - 1]) for _ in keys]
+        body = b"before" + b"".join(struct.pack("<I", h) + v for h, v in zip(handles, values, strict=True))
+        found_handles, found, end = items(body + NO_END, 6, count)
+        assert found_handles == handles
+        assert plain(found) == plain(readings.decode(array(*values), 0))
+        assert end == len(body)
+        for cut in range(max(6, len(body) - 40), len(body)):
+            with pytest.raises((IndexError, struct.error, UndecodableError)):
+                items(body[:cut], 6, count)
+
+
+def test_tags_in_another_order_and_named_twice() -> None:
+    chance = random.Random(SEED)
+    for _ in range(50):
+        tags = some_tags(chance, 30)
+        states = {"t3": {3: "open"}, "t7": {0: "shut"}}
+        every = TagBlock(tags)
+        every.mark(states)
+        columns, rows = (Batch("s", Forms(states)) for _ in range(2))
+        places = [chance.randrange(30) for _ in range(chance.randrange(1, 60))]
+        keys = some_keys(chance, len(places), chance.choice([[13], range(64)]))
+        body = b"".join(
+            struct.pack("<I", place) + some_value(chance, *key) for place, key in zip(places, keys, strict=True)
+        )
+        handles, found, _ = items(body, 0, len(places))
+        assert handles == places
+        columns.extend(every.chosen(places), found, 9)
+        for place, reading in zip(places, found, strict=True):
+            rows.add(tags[place], reading, 9)
+        assert columns.table().to_pylist() == rows.table().to_pylist()
