@@ -202,8 +202,10 @@ def encode(table: pa.Table) -> bytes:
 
 
 def _written_lines(lines: Iterable[Any]) -> bytes:
-    """Write lines. As lists, as msgspec 0.22 never lets go of an iterator nor of all that it refers to; short ones, as
-    the memory of one is in the cache when the next one takes it.
+    """Write lines, some at a time.
+
+    As lists, as msgspec 0.22 never lets go of an iterator nor of all that it refers to; short ones, as the memory of one
+    is still in the cache when the next one takes it.
     """
     rest = iter(lines)
     parts = iter(lambda: list(itertools.islice(rest, _AT_ONCE)), [])
