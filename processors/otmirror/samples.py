@@ -204,8 +204,8 @@ def encode(table: pa.Table) -> bytes:
 def _written_lines(lines: Iterable[Any]) -> bytes:
     """Write lines, some at a time.
 
-    As lists, as msgspec 0.22 never lets go of an iterator nor of all that it refers to; short ones, as the memory of one
-    is still in the cache when the next one takes it.
+    As lists, as msgspec 0.22 never lets go of an iterator nor of all that it refers to; short ones, as the memory of
+    one is still in the cache when the next one takes it.
     """
     rest = iter(lines)
     parts = iter(lambda: list(itertools.islice(rest, _AT_ONCE)), [])
