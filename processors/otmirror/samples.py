@@ -104,6 +104,8 @@ class _Common(msgspec.Struct, omit_defaults=True, gc=False):
 _FIELDS = Line.__struct_fields__
 _SHARED = _Shared.__struct_fields__
 _MOST_SHARED = 1024
+_AT_ONCE = 200
+"""Lines in a list."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -189,14 +191,25 @@ def encode(table: pa.Table) -> bytes:
     odd = np.flatnonzero(pc.or_(pc.is_valid(table.column("text")), pc.not_equal(status, 0)).to_numpy())
     shared = None if 4 * len(odd) > table.num_rows else _shared(table)
     if shared is None:
-        return _encoder.encode_lines(_lines(table))
+        return _written_lines(_lines(table))
     columns = [shared if name == "type" else _objects(table.column(name)) for name in _Common.__struct_fields__]
     lines: Iterable[Any] = map(_Common, *columns)
     if len(odd):
         lines = list(lines)
         for row, line in zip(odd.tolist(), _lines(table.take(pa.array(odd))), strict=True):
             lines[row] = line
-    return _encoder.encode_lines(lines)
+    return _written_lines(lines)
+
+
+def _written_lines(lines: Iterable[Any]) -> bytes:
+    """Write lines, some at a time.
+
+    As lists, as msgspec 0.22 never lets go of an iterator nor of all that it refers to; short ones, as the memory of
+    one is still in the cache when the next one takes it.
+    """
+    rest = iter(lines)
+    parts = iter(lambda: list(itertools.islice(rest, _AT_ONCE)), [])
+    return b"".join(map(_encoder.encode_lines, parts))
 
 
 def _lines(table: pa.Table) -> Iterable[Line]:
@@ -295,7 +308,7 @@ def _to_table(lines: Sequence[Line]) -> pa.Table:
 
 def encode_rejects(rejects: Iterable[Reject]) -> bytes:
     """Write rejects as NDJSON: `{"reason": ..., "line": ..., "number": ...}` a line."""
-    return _encoder.encode_lines(rejects)
+    return _written_lines(rejects)
 
 
 def decode_rejects(content: bytes) -> list[Reject]:

@@ -171,7 +171,7 @@ async def _certificate(folder: Path) -> tuple[Path, Path]:
             key,
             certificate,
             APPLICATION,
-            "localhost",
+            "127.0.0.1",
             [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
             {"commonName": "otmirror plant", "organizationName": "otmirror"},
         )
