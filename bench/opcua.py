@@ -164,8 +164,9 @@ def serve(asked: argparse.Namespace) -> None:
     folder, peers = prepared()
     rust = "async-opcua" in peers and asked.server != "node"
     what = "async-opcua" if rust else "node-opcua (slower than a Rust server)"
-    print(headline(f"{asked.tags} tags, requests of {REQUEST}, server {what}"))
-    server = RustServer(folder, asked.tags) if rust else NodeServer(folder, asked.tags)
+    types = "4/10 Double, 2/10 Float, 2/10 Int32, 1/10 Boolean, 1/10 String" if rust and asked.mixed else "all Double"
+    print(headline(f"{asked.tags} tags, {types}, requests of {REQUEST}, server {what}"))
+    server = RustServer(folder, asked.tags, mixed=asked.mixed) if rust else NodeServer(folder, asked.tags)
     try:
         for policy in asked.policies or ["None", SECURE]:
             compare(asked, server, folder, policy, ["asyncua", *peers, "ours", "asyncua to NDJSON", "ours to NDJSON"])
@@ -181,6 +182,9 @@ def main() -> None:
     options.add_argument("--tags", type=int, default=10_000)
     options.add_argument("--policies", action="append", choices=["None", SECURE])
     options.add_argument("--server", choices=["rust", "node"], default="rust")
+    options.add_argument(
+        "--mixed", action="store_true", help="tags of five types, not all Double; needs the Rust server"
+    )
     options.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     add_hidden(options)
     asked = options.parse_args()

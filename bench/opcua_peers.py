@@ -34,11 +34,11 @@ SECURE = "Basic256Sha256"
 class RustServer:
     """The server of `bench/async-opcua`: counters that a client can check for gaps."""
 
-    def __init__(self, folder: Path, tags: int, changes: float = 0.0):
-        """Start it with so many tags, each written so many times a second (0: never)."""
+    def __init__(self, folder: Path, tags: int, changes: float = 0.0, mixed: bool = False):
+        """Start it with so many tags, all Double or `mixed`, each written so many times a second (0: never)."""
         self._process = subprocess.Popen(
             [binaries(folder) / "server", "--tags", str(tags), "--pki", folder / "server-pki",
-             "--changes-per-second-per-tag", str(changes)],
+             "--changes-per-second-per-tag", str(changes), *(["--mixed"] if mixed else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         ready = self._answer()
