@@ -275,6 +275,7 @@ def test_an_invalid_processor_does_not_start_and_says_why(client: NifiApi, file:
     client.delete_group(group)
 
 
+@pytest.mark.heavy
 def test_a_killed_nifi_starts_again_without_orphans(own: EmbeddedNifi, client: NifiApi) -> None:
     group = client.group("ticker")
     client.start(group)

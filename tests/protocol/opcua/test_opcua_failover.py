@@ -104,6 +104,7 @@ def test_a_killed_server_is_replaced_by_the_next(
     assert second.do("sessions") == again.do("sessions") == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("redundancy", ["cold", "warm"])
 def test_a_server_that_gets_worse_is_left_for_a_healthy_one(
     shared: tuple[Server, Server], connect: Connect, redundancy: str

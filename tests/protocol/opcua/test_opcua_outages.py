@@ -49,7 +49,9 @@ def relay(moving: Server) -> Iterator[FaultyRelay]:
     relay.close()
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=[pytest.mark.heavy, pytest.mark.timeout(900)])])
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("times", [20])
 def test_a_server_that_is_restarted_again_and_again(start: Start, connect: Connect, times: int) -> None:
     server = start(counters=40, moving=True)
     reader = connect(server, COUNTERS, emit_repeats=True, reconnect_first=1.0, reconnect_longest=5.0)

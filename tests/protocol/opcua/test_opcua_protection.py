@@ -175,6 +175,7 @@ def test_the_best_of_several_ways_to_encrypt_the_password_is_taken(old: Server, 
 # -- keys renewed under load
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("policy", "mode"), [("Basic256Sha256", "SignAndEncrypt"), ("Aes256_Sha256_RsaPss", "Sign")])
 def test_no_read_fails_while_the_channels_keys_are_renewed(
     start: Start, tmp_path: Path, policy: str, mode: str

@@ -247,6 +247,7 @@ def test_a_fault_costs_cycles_but_never_a_wrong_value(
         assert "lost the connection" in messages(reader)
 
 
+@pytest.mark.heavy
 def test_a_whole_run_with_one_fault_after_the_other(start: Callable[..., Server], connect: Connect) -> None:
     servers = [start(counters=40, moving=True)]
     relay = FaultyRelay(servers[0])
