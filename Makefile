@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar bench bench-bus bench-opcua chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run test test-full check format nar bench bench-bus bench-opcua bench-source soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ bench-bus: setup ## freshness at 5,000 tags a second and samples/s over Kafka an
 bench-opcua: setup ## CPU of reading 10,000 OPC UA values: asyncua, gopcua, async-opcua, ours
 	@$(BIN)/otmirror setup --only peers
 	@$(BIN)/python bench/opcua.py
+	@$(BIN)/python bench/opcua_subscribe.py
+
+bench-source: setup ## samples/s that one ReadOpcUaTags gives inside NiFi (needs cargo)
+	@$(BIN)/python bench/nifi_source.py
+
+soak: setup ## an OPC UA source of 10,000 tags for SECONDS=7200 against a server that counts (needs cargo)
+	@$(BIN)/python bench/opcua_soak.py --reader --seconds $(or $(SECONDS),7200) --every 60
 
 chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
 	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi
