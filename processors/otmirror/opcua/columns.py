@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -54,6 +55,9 @@ def _records(behind: int = 0) -> dict[bytes, np.dtype[np.void]]:
 RECORDS = _records()
 """By mask and type of a DataValue that holds one number: how it lies in the bytes."""
 _HANDLE = 4
+_UINT32 = struct.Struct("<I")
+_FEW = 16
+"""Fewer values are decoded one by one: columns have a price of their own."""
 _ITEM_RECORDS = _records(_HANDLE)
 """The same behind the handle of a monitored item (UInt32)."""
 
@@ -180,7 +184,7 @@ def gathered(
     return answer
 
 
-def items(body: bytes, at: int, count: int) -> tuple[list[int], Readings, int]:
+def items(body: bytes, at: int, count: int) -> tuple[list[int], Sequence[Reading], int]:
     """Decode MonitoredItemNotifications (OPC 10000-4, 7.25.2) that begin at byte `at`.
 
     Returns their handles, their values and where they end.
@@ -188,6 +192,14 @@ def items(body: bytes, at: int, count: int) -> tuple[list[int], Readings, int]:
     Raises:
         struct.error, IndexError, UndecodableError: the bytes are cut short or make no sense.
     """
+    if count < _FEW:
+        handles, few = [], []
+        for _ in range(count):
+            (handle,) = _UINT32.unpack_from(body, at)
+            reading, at = readings.one(body, at + _HANDLE)
+            handles.append(handle)
+            few.append(reading)
+        return handles, few, at
     content = np.frombuffer(body, np.uint8, offset=at)
     key = body[at + _HANDLE : at + _HANDLE + 2]
     record = _ITEM_RECORDS.get(key)

@@ -124,6 +124,26 @@ def _decode(body: bytes, at: int) -> list[Reading]:
     return found
 
 
+def one(body: bytes, at: int) -> tuple[Reading, int]:
+    """Decode one DataValue as `decode` does; returns it and where the next one begins.
+
+    Raises:
+        struct.error, IndexError, UndecodableError: the bytes are cut short or make no sense.
+    """
+    layout = _LAYOUTS.get(body[at : at + 2])
+    if layout is None:
+        return data_value(body, at)
+    unpack, size, kind, status, source, server = layout
+    told = unpack(body, at)
+    return (
+        told[0],
+        kind,
+        told[status] if status else 0,
+        microseconds(told[source]) if source else None,
+        microseconds(told[server]) if server else None,
+    ), at + size
+
+
 def data_value(body: bytes, at: int) -> tuple[Reading, int]:
     """Decode one DataValue, of whatever type; returns it and where the next one begins.
 

@@ -38,7 +38,7 @@ async fn connected(options: &Options) -> Arc<Session> {
         .max_array_length(1_000_000);
     let mode = match (options.text("cert"), options.text("key")) {
         (Some(certificate), Some(key)) if policy != "None" => {
-            let folder = std::env::temp_dir().join(format!("bench-pki-{}", std::process::id()));
+            let folder = std::path::Path::new(&certificate).with_file_name("async-opcua");
             builder = builder.certificate_path(certificate).private_key_path(key).pki_dir(folder);
             MessageSecurityMode::SignAndEncrypt
         }
