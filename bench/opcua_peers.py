@@ -94,7 +94,7 @@ def prepared() -> tuple[Path, list[str]]:
     security.own_certificate(folder / "pki")
     ways = {
         "gopcua": ("go", ["go", "build", "-o", str(folder / "gopcua"), "."]),
-        "async-opcua": ("cargo", ["cargo", "build", "--release", "--locked", "--quiet"]),
+        "async-opcua": ("cargo", ["cargo", "build", "--release", "--quiet"]),
     }
     return folder, [name for name, (tool, argv) in ways.items() if _built(name, tool, argv, folder)]
 
