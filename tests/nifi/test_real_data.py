@@ -50,7 +50,9 @@ def replayed():
         stack.api.await_ready(stack.group)
         for source in stack.sources():
             entity = stack.api.rest.get(f"/processors/{source.id}")
-            config = {"id": source.id, "config": {"schedulingPeriod": "0 sec"}}
+            # A read that times out on a busy machine takes a row of the plant along.
+            settings = {"schedulingPeriod": "0 sec", "properties": {"Request Timeout": "30 sec"}}
+            config = {"id": source.id, "config": settings}
             stack.api.rest.put(f"/processors/{source.id}", {"revision": entity["revision"], "component": config})
         stack.run()
         await_that(lambda: stack.plant_status()["finished"], 1000, "the plant did not serve all rows")
