@@ -276,8 +276,9 @@ def test_an_invalid_processor_does_not_start_and_says_why(client: NifiApi, file:
 
 
 @pytest.mark.heavy
-def test_a_killed_nifi_starts_again_without_orphans(own: EmbeddedNifi, client: NifiApi) -> None:
-    group = client.group("ticker")
+def test_a_killed_nifi_starts_again_without_orphans(own: EmbeddedNifi, client: NifiApi, file: Path) -> None:
+    there = "ticker" in client.groups()
+    group = client.group("ticker") if there else client.import_flow(file, params={"word": "hello", "secret": "four"})
     client.start(group)
     until(lambda: sum(q.count for q in client.queues(group)) >= 5)
     before = own.python_processes()
