@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -201,7 +202,7 @@ def test_the_plants_own_numbers_have_no_gap_but_while_its_cable_was_out(outages,
     assert len(set(values)) == len(values)
     jumps = [
         (one["ts_read"], other["ts_read"], int(other["value"] - one["value"]) - 1)
-        for one, other in zip(rows, rows[1:], strict=False)
+        for one, other in pairwise(rows)
         if other["value"] != one["value"] + 1
     ]
     # An answer that was on its way when the cable was pulled, and what the reader asks when it connects again.
@@ -218,8 +219,8 @@ def test_the_plants_absence_is_told_as_bad_samples(outages, source):
     assert {row["tag"] for row in bad} == {row["tag"] for row in rows}, "a tag is silent about it"
     assert all(outages.plant_cut < row["ts_read"] < outages.read_again for row in bad)
     good = sorted({row["ts_read"] for row in rows if row["quality"] == "good"})
-    longest = max(b - a for a, b in zip(good, good[1:], strict=False)) / 1e6
+    longest = max(b - a for a, b in pairwise(good)) / 1e6
     assert longest > PLANT_AWAY - 2, "the cable was not out"
     every = sorted({row["ts_read"] for row in rows})
-    silence = max(b - a for a, b in zip(every, every[1:], strict=False)) / 1e6
+    silence = max(b - a for a, b in pairwise(every)) / 1e6
     assert silence < longest / 1.5, f"{silence:.1f} s without any sample"

@@ -1,4 +1,4 @@
-"""NetworkPolicies (networking.k8s.io/v1) from the table: a namespace a zone, everything denied, each conduit allowed."""
+"""NetworkPolicies (networking.k8s.io/v1) from the table: a namespace a zone, all denied, each conduit allowed."""
 
 from __future__ import annotations
 

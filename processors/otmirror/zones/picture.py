@@ -57,7 +57,7 @@ def _members(matrix: Matrix, places: dict[str, tuple[int, int]]) -> Iterator[str
     for member in matrix.members.values():
         x, y = places[member.name]
         yield f'<rect x="{x + 8}" y="{y}" width="{_COLUMN - 16}" height="{_BOX}" rx="5" fill="#fff" stroke="#555"/>'
-        size = 'font-size="11"' if len(member.title) > 22 else ""
+        size = 'font-size="10"' if len(member.title) > 22 else ""
         yield _text(x + _COLUMN // 2, y + 25, member.title, size)
 
 
@@ -74,7 +74,7 @@ def _arrows(matrix: Matrix, profile: str, places: dict[str, tuple[int, int]]) ->
         y1, y2 = (places[end][1] + _BOX // 2 for end in (source, to))
         yield f'<path d="M{x1} {y1} L{x2} {y2}" stroke="#333" stroke-width="1.5" marker-end="url(#to)"/>'
         # Where many lines meet there is no room: nearer to the other end.
-        share = 0.5 if busy[source] == busy[to] else (0.66 if busy[source] > busy[to] else 0.34)
+        share = 0.5 if busy[source] == busy[to] else (0.58 if busy[source] > busy[to] else 0.42)
         yield from _label(round(x1 + share * (x2 - x1)), round(y1 + share * (y2 - y1)), lines)
 
 
