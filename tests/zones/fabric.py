@@ -78,6 +78,7 @@ class Fabric:
     def __init__(self, zones: dict[str, list[str]]):
         """Take the zones with their addresses; each zone is a /24 whose .1 is the router's."""
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
+        self._routes: dict[str, list[str]] = {}
         try:
             for name in (ROUTER, *zones):
                 self._hold(name)
@@ -121,9 +122,11 @@ class Fabric:
         return {entry["counter"]["name"]: entry["counter"]["packets"] for entry in listed if "counter" in entry}
 
     def link(self, zone: str, up: bool) -> None:
-        """Pull a zone's cable, or put it back."""
-        with self.inside(ROUTER):
-            run("ip", "link", "set", f"{zone}0", "up" if up else "down")
+        """Pull a zone's cable, or put it back: the router keeps its way there, and nothing answers."""
+        with self.inside(zone):
+            run("ip", "link", "set", "eth0", "up" if up else "down")
+            if up:
+                run("ip", "route", "add", *self._routes[zone])
 
     def _hold(self, name: str) -> None:
         keeper = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -143,9 +146,9 @@ class Fabric:
         with self.inside(name):
             for address in addresses:
                 run("ip", "address", "add", f"{address}/24", "dev", "eth0")
-            run("ip", "link", "set", "eth0", "up")
-            # No default route: a look-up of a name fails at once instead of waiting for an answer that is dropped.
-            run("ip", "route", "add", f"{router.rsplit('.', 2)[0]}.0.0/16", "via", router, "src", addresses[0])
+        # No default route: a look-up of a name fails at once instead of waiting for an answer that is dropped.
+        self._routes[name] = [f"{router.rsplit('.', 2)[0]}.0.0/16", "via", router, "src", addresses[0]]
+        self.link(name, up=True)
 
 
 def _enter(namespace: int) -> None:

@@ -82,7 +82,7 @@ def host(matrix: Matrix, hosts: Hosts, member: str, profile: str = "full") -> st
 
 def name(conduit: Conduit) -> str:
     """Return the name of a conduit's counter."""
-    return f"conduit_{_plain(conduit.name)}"
+    return f"conduit_{conduit.name}"
 
 
 def _head(table: str) -> list[str]:
@@ -131,8 +131,4 @@ def _drop(shown: str, counter: str) -> list[str]:
 
 def _set(member: str) -> str:
     # `jump` and others alone are words of nftables.
-    return f"at_{_plain(member)}"
-
-
-def _plain(text: str) -> str:
-    return text.replace("-", "_")
+    return f"at_{member}"
