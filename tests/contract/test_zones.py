@@ -59,6 +59,7 @@ ZONES = {
 OUTSIDE = {"plc": "192.0.2.10", "jump": "192.0.2.140", "users": "192.0.2.230"}
 MEMBERS = sorted(set().union(*ZONES.values()))
 ZONE = {member: zone for zone, members in ZONES.items() for member in members}
+EXAMPLE = str(hosts.EXAMPLE)
 PORTS = sorted(set().union(*FULL.values(), {22, 53, 80, 443, 1883, 9092}))
 
 
@@ -262,15 +263,20 @@ def lets(policies, member, direction, other, port):
     )
 
 
-def test_policies_allow_the_conduits_and_nothing_else(policies):
-    allowed = {}
+def allowed(policies):
+    """Ports by pair of members, at least one of them in the cluster."""
+    found = {}
     for one, other in permutations(MEMBERS, 2):
         if one in OUTSIDE and other in OUTSIDE:
             continue
         for port in PORTS:
             if lets(policies, one, "Egress", other, port) and lets(policies, other, "Ingress", one, port):
-                allowed.setdefault((one, other), set()).add(port)
-    assert allowed == FULL
+                found.setdefault((one, other), set()).add(port)
+    return found
+
+
+def test_policies_allow_the_conduits_and_nothing_else(policies):
+    assert allowed(policies) == FULL
 
 
 def test_each_conduit_is_once_at_each_end(policies):
@@ -315,6 +321,10 @@ def test_the_routers_rules_accept_each_conduit_between_zones_once(matrix, exampl
     assert said == ACROSS
     others = [line for line in text.splitlines() if re.search(r"\baccept\b", line) and "@at_" not in line]
     assert len(others) == 2
+    lines = [line.strip() for line in text.splitlines()]
+    drops = [number for number, line in enumerate(lines) if re.search(r'^counter name "drop_\S+" drop$', line)]
+    assert len(drops) == 4 * 3 + 1
+    assert all(re.match(r'limit rate .* log prefix "otmirror drop \S+ "', lines[number - 1]) for number in drops)
     assert all("ct direction reply" in line or "icmp" in line for line in others)
 
 
@@ -418,15 +428,25 @@ def test_a_zone_without_interface_and_a_member_without_address(matrix, tmp_path)
     assert "secrets-edge stays closed" in text
 
 
+def test_policies_for_the_pilots_one_nifi(tmp_path):
+    done = CliRunner().invoke(app, ["zones", "kubernetes", str(tmp_path), "--hosts", EXAMPLE, "--profile", "pilot"])
+    assert done.exit_code == 0, done.output
+    pilots = [policy for file in tmp_path.glob("*.yaml") for policy in yaml.safe_load_all(file.read_text())]
+    assert allowed(pilots) == PILOT
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nftables"], "choose one of --router and --member"),
-        (["nftables", "--router", "--member", "kafka"], "choose one of"),
-        (["nftables", "--member", "kafak"], "there is no member 'kafak' in the zones: choose one of plc"),
+        (["nftables", "--hosts", EXAMPLE], "choose one of --router and --member"),
+        (["nftables", "--hosts", EXAMPLE, "--router", "--member", "kafka"], "choose one of"),
+        (
+            ["nftables", "--hosts", EXAMPLE, "--member", "kafak"],
+            "there is no member 'kafak' in the zones: choose one of plc",
+        ),
         (["nftables", "--router", "--hosts", "nowhere.toml"], "nowhere.toml cannot be read"),
-        (["probe", "--from", "it", "--hosts", str(hosts.EXAMPLE)], "there is no member 'it'"),
-        (["probe", "--from", "users", "--hosts", str(hosts.EXAMPLE), "--timeout", "0"], "--timeout is above 0"),
+        (["probe", "--from", "it", "--hosts", EXAMPLE], "there is no member 'it'"),
+        (["probe", "--from", "users", "--hosts", EXAMPLE, "--timeout", "0"], "--timeout is above 0"),
     ],
 )
 def test_a_mistake_at_the_command_line_is_one_message(arguments, told):

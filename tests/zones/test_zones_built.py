@@ -4,16 +4,20 @@ What is expected is written down here by hand, apart from security/zones.toml.
 """
 
 import asyncio
+import os
 import re
 import socket
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from otmirror.embedded.processes import wait_until
 
 from .conftest import ADDRESSES, ZONE, without, zone_of, zones
-from .fabric import ROUTER, nft_binary, run
+from .fabric import ROUTER, nft_binary, require, run
 
 BROKERS = {"mosquitto": {8883}, "kafka": {9093}, "vault": {8200}}
 REACH = {
@@ -148,6 +152,34 @@ def test_another_hosts_address_opens_nothing(closed):
     assert counters["drop_edge_ot"] >= 1
 
 
+def test_no_ipv6_gets_through(closed, rules):
+    if not Path("/proc/sys/net/ipv6").exists():
+        pytest.skip("this kernel has no IPv6")
+    ends = {"it": "fd62:4::10", "ot": "fd62:1::10"}
+    for zone, end in ends.items():
+        way = end.replace("::10", "::1")
+        with closed.inside(ROUTER):
+            Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+            run("ip", "address", "add", f"{way}/64", "dev", f"{zone}0", "nodad")
+        with closed.inside(zone):
+            run("ip", "address", "add", f"{end}/64", "dev", "eth0", "nodad")
+            run("ip", "route", "add", "fd62::/16", "via", way)
+    with closed.inside("ot"):
+        listener = socket.create_server((ends["ot"], 4840), family=socket.AF_INET6)
+
+    def connected():
+        with closed.inside("it"), socket.socket(socket.AF_INET6) as trying:
+            trying.settimeout(TIMEOUT)
+            return trying.connect_ex((ends["ot"], 4840)) == 0
+
+    with listener:
+        closed.rules("delete table inet otmirror")
+        assert wait_until(connected, 10), "the test's own network does not carry IPv6"
+        closed.rules(rules)
+        assert not connected()
+        assert closed.counters()["drop_it_ot"] > 0
+
+
 def test_a_conduit_taken_out_ends_its_open_connections(closed, hosts_file, tmp_path):
     with closed.inside("edge"):
         connection = socket.create_connection((ADDRESSES["plc"], 502), 5)
@@ -178,6 +210,22 @@ def test_a_members_own_rules_hold_both_ways(closed, hosts_file):
     finally:
         with closed.inside("edge"):
             run(nft_binary(), "delete", "table", "inet", "otmirror_host")
+
+
+def test_a_killed_test_leaves_no_namespace_behind():
+    require()
+    code = (
+        "import sys; from zones.fabric import Fabric; made = Fabric({'ot': ['10.62.1.10']});"
+        "print(*(keeper.pid for keeper in made._keepers.values()), flush=True); sys.stdin.read()"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, text=True, **pipes) as child:
+        holders = [Path("/proc") / pid for pid in child.stdout.readline().split()]
+        assert len(holders) == 2
+        assert all(holder.exists() for holder in holders)
+        child.kill()
+    assert wait_until(lambda: not any(holder.exists() for holder in holders), 10)
 
 
 def probe(fabric, start, hosts_file):

@@ -32,9 +32,9 @@ ProfileOf = Annotated[Profile, typer.Option(help="full: buses in a DMZ; pilot: o
 
 @app.command()
 def nftables(
+    hosts: HostsFile,
     router: Annotated[bool, typer.Option("--router", help="Rules of the firewall between the zones.")] = False,
     member: Annotated[str | None, typer.Option(help="Rules of this member's own host.")] = None,
-    hosts: HostsFile = places.EXAMPLE,
     profile: ProfileOf = Profile.FULL,
     zones: Source = model.TABLE,
 ) -> None:
@@ -52,7 +52,7 @@ def nftables(
 @app.command()
 def kubernetes(
     folder: Annotated[Path, typer.Argument(help="Folder for one YAML file a zone.")],
-    hosts: HostsFile = places.EXAMPLE,
+    hosts: HostsFile,
     profile: ProfileOf = Profile.FULL,
     zones: Source = model.TABLE,
 ) -> None:
@@ -60,7 +60,8 @@ def kubernetes(
     from otmirror.zones import document
 
     matrix = model.load(zones)
-    document.write(document.policies(matrix, places.load(hosts, matrix), folder, profile.value))
+    for file in document.write(document.policies(matrix, places.load(hosts, matrix), folder, profile.value)):
+        typer.echo(f"wrote {file}")
 
 
 @app.command("document")
