@@ -134,19 +134,23 @@ def load(path: Path = TABLE) -> Matrix:
         if not 1 <= entry["target"] <= 4:
             problems.append(f"{where}: target is a security level from 1 to 4, not {entry['target']}")
         zones[name] = Zone(name, entry["title"], entry["target"], entry["why"])
-        for member, about in _tables(entry["member"], f"{where}: member", problems):
-            if not _fits(about, "member", f"{where}: member {member}", problems):
-                continue
-            if member in members:
-                problems.append(f"{where}: {member} is a member of {members[member].zone} already")
-            compose = tuple(str(service) for service in about.get("compose", ()))
-            members[member] = Member(member, name, about["title"], compose, about.get("outside", False))
+        _take_members(entry["member"], name, where, members, problems)
     conduits = tuple(_conduits(raw.get("conduit", []), members, str(path), problems))
     if not zones and not problems:
         problems.append(f"{path}: there is no zone")
     if problems:
         raise MistakesError(problems)
     return Matrix(zones, members, conduits)
+
+
+def _take_members(raw: dict[str, Any], zone: str, where: str, members: dict[str, Member], problems: list[str]) -> None:
+    for name, about in _tables(raw, f"{where}: member", problems):
+        if not _fits(about, "member", f"{where}: member {name}", problems):
+            continue
+        if name in members:
+            problems.append(f"{where}: {name} is a member of {members[name].zone} already")
+        compose = tuple(str(service) for service in about.get("compose", ()))
+        members[name] = Member(name, zone, about["title"], compose, about.get("outside", False))
 
 
 def _tables(raw: Any, where: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
