@@ -144,6 +144,7 @@ def changed(old, new, tmp_path, source="zones.toml"):
         ("ports = [4840]", "ports = []", r"conduit 1 \(opcua\): ports is empty"),
         ("ports = [4840]", "ports = [0]", r"port 0 is not a number from 1 to 65535"),
         ("ports = [4840]", "ports = [true]", r"port True is not a number"),
+        ("ports = [4840]", "ports = [[4840]]", r"port \[4840\] is not a number"),
         ("ports = [4840]", 'ports = "4840"', r"ports is str, has to be list"),
         ("ports = [4840]", "ports = [502]", r"port 502 of plc is in opcua already"),
         ("ports = [4840]", "port = [4840]", r"port is not known; use name, from, to.*ports is missing"),

@@ -183,8 +183,11 @@ def _conduits(raw: Any, members: dict[str, Member], path: str, problems: list[st
         problems.append(f"{path}: conduits are [[conduit]]")
         return
     seen: set[str] = set()
-    taken: dict[tuple[str, str, int, str], str] = {}
+    taken: dict[tuple[str, str, str, str], str] = {}
     for number, entry in enumerate(raw, 1):
+        if not isinstance(entry, dict):
+            problems.append(f"{path}: conduit {number} is not a table: conduits are [[conduit]]")
+            continue
         where = f"{path}: conduit {number} ({entry.get('name', 'without a name')})"
         if not _fits(entry, "conduit", where, problems):
             continue
@@ -193,10 +196,11 @@ def _conduits(raw: Any, members: dict[str, Member], path: str, problems: list[st
             tuple(entry.get("profiles", PROFILES)),
         )  # fmt: skip
         wrong = list(_wrong(made, members, seen))
-        for key in ((made.source, made.to, port, profile) for port in made.ports for profile in made.profiles):
-            if key in taken and taken[key] != made.name:
+        for key in (
+            (made.source, made.to, str(port), str(profile)) for port in made.ports for profile in made.profiles
+        ):
+            if taken.setdefault(key, made.name) != made.name:
                 wrong.append(f"port {key[2]} of {key[1]} is in {taken[key]} already")
-            taken[key] = made.name
         problems += [f"{where}: {what}" for what in wrong]
         seen.add(made.name)
         if not wrong:
