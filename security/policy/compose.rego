@@ -68,6 +68,7 @@ _published(port) := {
 
 # Whether a number is that of a port or in a range of ports.
 _within(number, range) if {
+	regex.match(`^\d+(-\d+)?$`, range)
 	ends := [to_number(end) | some end in split(range, "-")]
 	number >= min(ends)
 	number <= max(ends)
@@ -85,12 +86,15 @@ deny contains lib.denial(meta, _component(name), sprintf("it has no limit for %s
 	limits := object.get(service, ["deploy", "resources", "limits"], {})
 	missing := [what |
 		some what, short in {"cpus": "cpus", "memory": "mem_limit"}
-		not _limited(object.get(limits, what, object.get(service, short, "")))
+		not _limited({object.get(limits, what, ""), object.get(service, short, "")})
 	]
 	count(missing) > 0
 }
 
-_limited(limit) if regex.match(`^0*[.]?0*[1-9]`, sprintf("%v", [limit]))
+_limited(limits) if {
+	some limit in limits
+	regex.match(`^0*[.]?0*[1-9]`, sprintf("%v", [limit]))
+}
 
 # METADATA
 # title: Service that is not confined

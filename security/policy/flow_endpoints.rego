@@ -73,15 +73,18 @@ _endpoint(component, property, text, protocol) := {
 	"property": property,
 	"text": text,
 	"scheme": scheme,
-	"address": sprintf("%s://%s", [object.get(data.otmirror.policy.protocols.families, scheme, scheme), _host(text)]),
+	"shown": sprintf("%s://%s", [scheme, host]),
+	"address": sprintf("%s://%s", [object.get(data.otmirror.policy.protocols.families, scheme, scheme), host]),
 } if {
 	scheme := _scheme(text, protocol)
+	host := _host(text)
 	not scheme in data.otmirror.policy.protocols.not_a_network
 }
 
-_scheme(text, protocol) := object.get(found, [0, 1], protocol) if {
+_scheme(text, protocol) := found[0][1] if {
 	found := regex.find_all_string_submatch_n(`^(?:jdbc:)?([a-z][a-z0-9+.-]*)://`, lower(text), 1)
-}
+	count(found) > 0
+} else := protocol
 
 # Host and port without login, path or a device's name before it ("name=host:port").
 _host(text) := lower(regex.replace(bare, `[/?#].*$`, "")) if {
@@ -109,7 +112,7 @@ _approved(endpoint) if {
 
 _matches(pattern, endpoint) if glob.match(lower(pattern), [".", ":", "/"], endpoint.address)
 
-_named(endpoint) := sprintf("%s (property %s)", [endpoint.address, endpoint.property])
+_named(endpoint) := sprintf("%s (property %s)", [endpoint.shown, endpoint.property])
 
 # Why an endpoint is not encrypted; undefined when it is. Whether OPC UA and Kafka are is not in their address.
 _plaintext(endpoint) := why if {

@@ -9,7 +9,7 @@ import data.otmirror.lib
 #   can read it. The value itself is in no message; that of a sensitive one does not even reach the policy.
 # custom:
 #   id: literal-secret
-#   remedy: take the value out of the file and change it; refer to a sensitive parameter, #{name}, whose value comes from Vault or the environment
+#   remedy: 'take the value out of the file and change it; refer to a sensitive parameter, #{name}, whose value comes from Vault or the environment'
 deny contains lib.denial(meta, secret.component, secret.message) if {
 	meta := rego.metadata.rule()
 	some secret in _secrets

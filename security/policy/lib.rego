@@ -2,7 +2,9 @@
 # title: What several rules need
 package otmirror.lib
 
-site := object.get(data.otmirror, "site", {})
+default site := {}
+
+site := data.otmirror.site
 
 # The allow-list of the project and that of the site; what the site says of a type counts.
 approved := object.union(data.otmirror.policy.components, object.get(site, "components", {}))
@@ -23,7 +25,7 @@ unknown(text) if contains(text, "#{")
 # What of a text is known before the flow runs: all up to the first expression.
 known_part(text) := regex.split(`[$#]\{`, text)[0]
 
-# Milliseconds in a duration as NiFi writes it (FormatUtils): "50 ms", "1 sec", "2.5 hours".
+# Milliseconds in a duration as NiFi writes it (FormatUtils): "50 ms", "1 sec", "2.5 hours"; undefined below a millisecond.
 milliseconds(text) := to_number(parts[1]) * size if {
 	parts := regex.find_all_string_submatch_n(`^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$`, lower(text), 1)[0]
 	some size, names in _durations
@@ -31,8 +33,6 @@ milliseconds(text) := to_number(parts[1]) * size if {
 }
 
 _durations := {
-	0.000001: ["ns", "nano", "nanos", "nanosecond", "nanoseconds"],
-	0.001: ["us", "µs", "micro", "micros", "microsecond", "microseconds"],
 	1: ["ms", "milli", "millis", "millisecond", "milliseconds"],
 	1000: ["s", "sec", "secs", "second", "seconds"],
 	60000: ["m", "min", "mins", "minute", "minutes"],
@@ -58,7 +58,7 @@ _looks := [
 	{"what": "a bearer token", "pattern": `(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}`},
 	{"what": "a JSON Web Token", "pattern": `\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.`},
 	{"what": "a key of a known service", "pattern": `\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bhv[sb]\.[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bglpat-[A-Za-z0-9_-]{20,}`},
-	{"what": "a password", "pattern": `(?i)\b[\w.-]*(passwd|password|passphrase|secret|token|api[_-]?key)[\w.-]*\s*[=:]\s*["']?[^\s"'$#{}<>/;,][^\s"'$#{}<>;,]{5,}`},
+	{"what": "a password", "pattern": `(?i)(passwd|password|passphrase|secret|token|api[_-]?key)[a-z0-9_.-]*\s*[=:]\s*["']?[^\s"'$#{}<>/;,][^\s"'$#{}<>;,]{5,}`},
 ]
 
 # Whether a name is that of a secret: its last word counts, so that "Password File" and "Token Type" are none.
