@@ -135,14 +135,25 @@ _on(value) := lower(sprintf("%v", [value])) in {"true", "yes", "on"}
 
 # METADATA
 # title: The host's network
-# description: A service in the host's network sees every port of the host and is in every zone the host is in.
+# description: A service in the host's network, or on a network that is the host's own (macvlan, ipvlan), is in every zone the host is in.
 # custom:
 #   id: host-network
 #   remedy: give it networks of the stack instead of network_mode
-deny contains lib.denial(meta, _component(name), sprintf("network_mode is %s", [service.network_mode])) if {
+deny contains lib.denial(meta, component, message) if {
 	meta := rego.metadata.rule()
+	some [component, message] in _on_the_host
+}
+
+_on_the_host contains [_component(name), sprintf("network_mode is %s", [service.network_mode])] if {
 	some name, service in input.stack.services
 	regex.match(`^(host|container:.*)$|[$]`, service.network_mode)
+}
+
+_on_the_host contains [_part("network", name), sprintf("it is the host's own: %s", [told])] if {
+	some name, network in input.stack.networks
+	some key in ["driver", "name"]
+	told := network[key]
+	told in {"host", "macvlan", "ipvlan"}
 }
 
 # METADATA
@@ -151,12 +162,19 @@ deny contains lib.denial(meta, _component(name), sprintf("network_mode is %s", [
 # custom:
 #   id: docker-socket
 #   remedy: mount only the folders the service works on; nothing in this stack needs the engine
-deny contains lib.denial(meta, _component(name), sprintf("it mounts %s", [source])) if {
+deny contains lib.denial(meta, component, sprintf("it mounts %s", [source])) if {
 	meta := rego.metadata.rule()
-	some name, service in input.stack.services
-	some volume in object.get(service, "volumes", [])
-	source := _source(volume)
+	some [component, source] in _mounts
 	_forbidden(source)
+}
+
+_mounts contains [_component(name), _source(volume)] if {
+	some name, service in input.stack.services
+	some volume in service.volumes
+}
+
+_mounts contains [_part("volume", name), volume.driver_opts.device] if {
+	some name, volume in input.stack.volumes
 }
 
 _source(volume) := object.get(volume, "source", "") if {
@@ -221,4 +239,6 @@ _words(text) := {text} if {
 	is_string(text)
 } else := {sprintf("%v", [word]) | some word in text}
 
-_component(name) := {"kind": "service", "name": name, "id": sprintf("services.%s", [name])}
+_component(name) := _part("service", name)
+
+_part(kind, name) := {"kind": kind, "name": name, "id": sprintf("%ss.%s", [kind, name])}

@@ -116,6 +116,18 @@ test_a_built_image_needs_no_name if {
 	decided.denied == set()
 }
 
+_with(parts) := decided.denied if {
+	stack := {"services": {"built": {"build": ".", "cpus": 1, "mem_limit": "1G"}}}
+	decided := otmirror.decision with input as {"kind": "compose", "stack": object.union(stack, parts)}
+}
+
+test_networks_and_volumes_of_the_stack_count if {
+	{denial.rule | some denial in _with({"networks": {"plant": {"driver": "macvlan", "name": "x"}}})} == {"host-network"}
+	{denial.rule | some denial in _with({"networks": {"plant": {"name": "host", "external": true}}})} == {"host-network"}
+	{denial.rule | some denial in _with({"volumes": {"x": {"driver_opts": {"device": "/var/run"}}}})} == {"docker-socket"}
+	_with({"networks": {"plant": {"internal": true}}, "volumes": {"x": {}}}) == set()
+}
+
 test_no_message_holds_a_secret if {
 	every message in _messages({"environment": {"A_TOKEN": "hunter2hunter2", "B": "password=hunter2hunter2"}}) {
 		not contains(message, "hunter2")

@@ -59,9 +59,9 @@ def lines(log: Path) -> list[dict[str, object]]:
 
 
 def test_what_is_allowed_ends_with_0_and_is_logged(log: Path) -> None:
-    done = runner.invoke(app, ["policy", "check", str(PILOT), str(COMPOSE)])
+    done = runner.invoke(app, ["policy", "check", "--waivers", str(PILOT), str(COMPOSE)])
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "2 files, 0 denials" in done.stderr
+    assert "2 files, 0 denials, 2 waivers used" in done.stderr
     assert "http://127.0.0.1:8428 is waived until 2028-12-31" in done.stderr
     decided = [line["decision"] for line in lines(log) if line["file"] == str(PILOT)]
     assert sorted(decided) == ["allow", "waive", "waive"]
@@ -175,6 +175,13 @@ def test_without_opa_a_policy_that_is_asked_for_ends_with_2(command: list[str]) 
     (told,) = done.stderr.splitlines()
     assert "there is no OPA" in told
     assert "otmirror setup --only opa" in told
+
+
+@pytest.mark.usefixtures("no_opa")
+def test_without_opa_a_policy_that_may_be_left_out_ends_with_0() -> None:
+    done = runner.invoke(app, ["policy", "check", "--skip-without-opa", str(PILOT)])
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == ["policy not checked: there is no OPA (`otmirror setup --only opa` builds it)"]
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -257,6 +257,44 @@ def test_a_tag_list_at_hand_counts(engine: Engine, tmp_path: Path) -> None:
     }
 
 
+def test_what_is_inside_counts(engine: Engine, tmp_path: Path) -> None:
+    """Inner groups, with a parameter context of their own; groups that are kept elsewhere; remote groups."""
+    flow = load(PROJECT / "flows" / "edge.json")
+    inner = json.loads(json.dumps(flow["flowContents"]))
+    kafka = find({"flowContents": inner}, "controllerServices", "Kafka")
+    kafka["properties"]["bootstrap.servers"] = "#{brokers}"
+    inner.update(
+        identifier="inner", name="inner", parameterContextName="own", processors=[], connections=[], funnels=[]
+    )
+    flow["parameterContexts"]["own"] = {
+        "name": "own",
+        "parameters": [{"name": "brokers", "sensitive": False, "value": "elsewhere:9093"}],
+        "inheritedParameterContexts": ["otmirror edge"],
+    }
+    away = {"identifier": "away", "name": "away", "versionedFlowCoordinates": {"flowId": "x"}}
+    remote = {"identifier": "remote", "name": "remote", "targetUris": "https://elsewhere.example:8443/nifi"}
+    flow["flowContents"]["processGroups"] = [inner, away]
+    flow["flowContents"]["remoteProcessGroups"] = [remote]
+    path = tmp_path / "edge.json"
+    path.write_text(json.dumps(flow), encoding="utf-8")
+    assert {(told.rule, told.name) for told in decide(engine, path).denied} == {
+        ("endpoint-not-approved", "Kafka"),
+        ("component-not-allowed", "away"),
+        ("component-not-allowed", "remote"),
+        ("endpoint-not-approved", "remote"),
+    }
+
+
+def test_a_name_does_not_pass_for_a_line_of_ours(engine: Engine, tmp_path: Path) -> None:
+    flow = load(PROJECT / "flows" / "pilot.json")
+    merge = find(flow, "processors", MERGE)
+    merge.update(name="x\nflows/pilot.json: allowed\x1b[2K", type="org.acme.Unknown")
+    path = tmp_path / "pilot.json"
+    path.write_text(dumps(flow), encoding="utf-8")
+    (told,) = decide(engine, path).denied
+    assert line(path, told).isprintable()
+
+
 def test_what_the_policy_approves_exists() -> None:
     """A misspelt type or property would never be looked at."""
     data = json.loads((RULES / "data.json").read_text(encoding="utf-8"))["otmirror"]["policy"]

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from otmirror.cli.flow import collect
+from otmirror.embedded import opa
 from otmirror.errors import MirrorError
 from otmirror.policy import decisions
 from otmirror.policy.check import Context, check
-from otmirror.policy.engine import Decision, Engine, Told, line
+from otmirror.policy.engine import NO_OPA, Decision, Engine, Told, line
 
 app = typer.Typer(help="Policy as code: what a flow and a compose file may hold.", no_args_is_help=True)
 
@@ -42,9 +43,16 @@ def check_(
     ] = None,
     log: Log = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the decisions as JSON.")] = False,
+    waivers: Annotated[bool, typer.Option("--waivers", help="Also list the waivers that were used.")] = False,
+    skip_without_opa: Annotated[
+        bool, typer.Option("--skip-without-opa", help="Without an OPA say so and end with 0.")
+    ] = False,
 ) -> None:
     """Say what the policy denies: exit status 0 all allowed, 1 something denied, 2 no decision could be made."""
     try:
+        if skip_without_opa and opa.found() is None:
+            typer.echo(NO_OPA, err=True)
+            return
         context = Context(collect(params, param or (), ()), tags)
         told = check(files, Engine.ready(site_file), log or decisions.default_log(), "policy check", context)
     except MirrorError as error:
@@ -52,7 +60,7 @@ def check_(
     if as_json:
         typer.echo(json.dumps([_as_json(path, decision) for path, decision in told.items()], indent=2))
     else:
-        _tell(told)
+        _tell(told, waivers)
     if any(decision.denied for decision in told.values()):
         raise typer.Exit(1)
 
@@ -89,14 +97,15 @@ def undecided(error: MirrorError) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _tell(told: dict[Path, Decision]) -> None:
+def _tell(told: dict[Path, Decision], waivers: bool) -> None:
     for path, decision in told.items():
         for denial in decision.denied:
             typer.echo(line(path, denial))
-        for waiver in decision.waived:
+        for waiver in decision.waived if waivers else ():
             typer.echo(f"{path}: {waiver.kind} {waiver.name} ({waiver.id}): {waiver.message}", err=True)
     denied = sum(len(decision.denied) for decision in told.values())
-    typer.echo(f"{len(told)} files, {denied} denials", err=True)
+    used = sum(len(decision.waived) for decision in told.values())
+    typer.echo(f"{len(told)} files, {denied} denials, {used} waivers used", err=True)
 
 
 def _as_json(path: Path, decision: Decision) -> dict[str, Any]:

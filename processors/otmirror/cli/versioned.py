@@ -23,7 +23,7 @@ from otmirror.flow.lint import lint as linted
 from otmirror.flow.registry import Registry
 from otmirror.policy.check import check
 from otmirror.policy.decisions import default_log
-from otmirror.policy.engine import Engine
+from otmirror.policy.engine import NO_OPA, Engine
 from otmirror.policy.findings import merged
 from otmirror.workspace import PROJECT
 
@@ -70,7 +70,7 @@ def _with_policy(found: list[Finding], paths: Sequence[Path], required: bool) ->
     """Return lint's findings and the policy's denials; what both find is told once, as the policy's."""
     try:
         if not required and opa.found() is None:
-            typer.echo("policy not checked: there is no OPA (`otmirror setup --only opa` builds it)", err=True)
+            typer.echo(NO_OPA, err=True)
             return found
         told = check(paths, Engine.ready(), default_log(), "flow lint")
     except MirrorError as error:

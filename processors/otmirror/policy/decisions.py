@@ -101,7 +101,7 @@ def stats(log: Path, since: str = "") -> Stats:
         raise ConfigError(f"there is no decision log {log} yet; `otmirror policy check` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"decision log {log}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    lines = [_line(log, n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [_line(log, n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     return _added([line for line in lines if line["time"] >= since])
 
 

@@ -17,6 +17,7 @@ from otmirror.policy.site import SiteFile
 from otmirror.workspace import PROJECT
 
 RULES = PROJECT / "security" / "policy"
+NO_OPA = "policy not checked: there is no OPA (`otmirror setup --only opa` builds it)"
 _QUERY = "data.otmirror.decision"
 _SECONDS = 120
 
@@ -103,7 +104,9 @@ class Engine:
 
 def line(path: Path, told: Told) -> str:
     """Return a denial as one line: file, component with its id, what is wrong, what to do, rule."""
-    return f"{path}: {told.kind} {told.name} ({told.id}): {told.message}; {told.remedy} [{told.rule}]"
+    text = f"{path}: {told.kind} {told.name} ({told.id}): {told.message}; {told.remedy} [{told.rule}]"
+    # A name in a file of somebody else's must not look like a line of ours.
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _first(text: str) -> str:

@@ -82,13 +82,17 @@ class _Reading:
                 yield {**named, **_BARE, "properties": known}
 
     def _outside(self) -> Iterator[Document]:
-        """Return what a flow uses and does not hold: parameter providers, services of other groups."""
+        """Return what a flow uses and does not hold: parameter providers, services and groups of other flows."""
         for kind, key in (
             ("parameter provider", "parameterProviders"),
             ("external service", "externalControllerServices"),
         ):
             for identifier, told in (self._flow.get(key) or {}).items():
                 yield {**_named(kind, {"identifier": identifier, **told}), **_BARE, "properties": {}}
+        for group in self._view.groups:
+            if group.get("versionedFlowCoordinates") and not any(group.get(key) for key in _CONTENTS):
+                named = _named("process group", {**group, "type": "process group of another flow"})
+                yield {**named, **_BARE, "properties": {}}
 
     def _scope(self, context: str | None) -> dict[str, Component]:
         """Return the parameters a group sees: its context's own, then those of the contexts that inherits from."""
@@ -164,7 +168,9 @@ class _Reading:
             every = [("process group", group)]
             every += [(kind, c) for key, kind in _NOTED for c in group.get(key) or ()]
             for kind, component in every:
-                text = component.get("comments") or component.get("label") or ""
+                text = "\n".join(
+                    component[key] for key in ("comments", "label", "annotationData") if component.get(key)
+                )
                 if text:
                     name = component.get("name") or kind
                     yield {"kind": kind, "name": name, "id": component["identifier"], "text": text}
@@ -187,6 +193,7 @@ class _Reading:
 
 
 _BARE: Document = {"relationships": [], "terminated": [], "tag_list": []}
+_CONTENTS = ("processors", "processGroups", "remoteProcessGroups", "controllerServices", "connections")
 _NOTED = (("processors", "processor"), ("controllerServices", "controller service"), ("labels", "label"))
 
 

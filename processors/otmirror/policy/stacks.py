@@ -48,7 +48,10 @@ def document(path: Path, content: bytes, variables: Mapping[str, str]) -> Docume
         service["environment"] = _environment(path, service)
     if "include" in stack:
         raise ConfigError(f"compose file {path}: it includes other files; check what `docker compose config` writes")
-    return {"stack": json.loads(json.dumps({"services": filled}, default=str))}
+    shared = {
+        key: _filled(stack[key], variables) for key in ("networks", "volumes") if isinstance(stack.get(key), dict)
+    }
+    return {"stack": json.loads(json.dumps({**shared, "services": filled}, default=str))}
 
 
 def _bounded(path: Path, node: Any) -> None:
