@@ -55,7 +55,7 @@ def lint(
             path.write_text(dumps(load(path)), encoding="utf-8")
     found = linted(paths)
     if policy is not False:
-        found = _with_policy(found, paths, policy is True)
+        found = _with_policy(found, paths, "flow lint", policy is True)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in found], indent=2, ensure_ascii=False))
     else:
@@ -66,13 +66,13 @@ def lint(
         raise typer.Exit(1)
 
 
-def _with_policy(found: list[Finding], paths: Sequence[Path], required: bool) -> list[Finding]:
+def _with_policy(found: list[Finding], paths: Sequence[Path], asked_by: str, required: bool) -> list[Finding]:
     """Return lint's findings and the policy's denials; what both find is told once, as the policy's."""
     try:
         if not required and opa.found() is None:
             typer.echo(NO_OPA, err=True)
             return found
-        told = check(paths, Engine.ready(), default_log(), "flow lint")
+        told = check(paths, Engine.ready(), default_log(), asked_by)
     except MirrorError as error:
         typer.echo(f"otmirror: {error}", err=True)
         raise typer.Exit(2) from None
@@ -108,10 +108,10 @@ def publish(
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM. [default: the system's]")] = None,
 ) -> None:
-    """Save a flow file as the next version in a NiFi Registry, if its content changed. Refuses what lint finds."""
+    """Save a flow file as the next version in a NiFi Registry, if its content changed. Refuses what `lint` finds."""
     path = flow_file(flow)
     content = load(path)
-    found = linted([path])
+    found = _with_policy(linted([path]), [path], "flow publish", False)
     if found:
         raise ConfigError(f"{path} has {len(found)} findings; see `otmirror flow lint {flow}`")
     if bool(certificate) != bool(key):
