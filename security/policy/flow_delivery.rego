@@ -46,16 +46,18 @@ deny contains lib.denial(meta, component, message) if {
 
 _lost(component, relationship) := "is thrown away" if relationship in component.terminated
 
-else := "leads nowhere" if not relationship in _connected[component.id]
+else := "leads nowhere" if not _connected(component, relationship)
 
-_connected[connection.source.id] contains relationship if {
+_connected(component, relationship) if relationship in _outgoing[component.id]
+
+_outgoing[connection.source.id] contains relationship if {
 	some connection in input.connections
 	some relationship in connection.relationships
 }
 
-_unbounded(connection) if not connection.objects > 0
+_unbounded(connection) if object.get(connection, "objects", 0) <= 0
 
-_unbounded(connection) if lib.nothing(connection.size)
+_unbounded(connection) if lib.nothing(object.get(connection, "size", ""))
 
 _connection(connection) := {
 	"kind": "connection",

@@ -87,9 +87,9 @@ _scheme(text, protocol) := found[0][1] if {
 } else := protocol
 
 # Host and port without login, path or a device's name before it ("name=host:port").
-_host(text) := lower(regex.replace(bare, `[/?#].*$`, "")) if {
+_host(text) := lower(regex.replace(bare, `([/?]|#[^{]|#$).*$`, "")) if {
 	after := regex.replace(text, `^(jdbc:)?[A-Za-z][A-Za-z0-9+.-]*://`, "")
-	bare := regex.replace(after, `^[^/?#]*[@=]`, "")
+	bare := regex.replace(after, `^([^/?#]|#\{)*[@=]`, "")
 }
 
 _unapproved(endpoint) := sprintf("%s is known only when the flow runs", [_named(endpoint)]) if {
@@ -109,6 +109,8 @@ _approved(endpoint) if {
 	some device in object.get(lib.site, "devices", [])
 	_matches(device.endpoint, endpoint)
 }
+
+_matches(pattern, endpoint) if lower(pattern) == endpoint.address
 
 _matches(pattern, endpoint) if glob.match(lower(pattern), [".", ":", "/"], endpoint.address)
 

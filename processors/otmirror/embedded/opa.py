@@ -81,7 +81,7 @@ def _build(target: Path, say: Callable[[str], object]) -> Path:
     # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
     flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false -mod=readonly".strip()
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": flags}
-    command = [go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(part), "."]
+    command = [go, "build", "-ldflags=-s -w", "-o", str(part), "."]
     try:
         with log.open("wb") as output:
             done = subprocess.run(command, cwd=MODULE, env=env, stdout=output, stderr=output, check=False)
