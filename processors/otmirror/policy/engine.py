@@ -80,7 +80,8 @@ class Engine:
         """
         command = [str(self._opa), "eval", "--format", "json", "--stdin-input"]
         for file in (*self._files, self._site.path):
-            command += ["-d", str(file)]
+            # As a URL: OPA takes what stands before a colon in a path for a place in the data.
+            command += ["-d", file.resolve().as_uri()]
         told = self._run([*command, _QUERY], json.dumps(document))
         try:
             value = json.loads(told)["result"][0]["expressions"][0]["value"]
