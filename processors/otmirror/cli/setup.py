@@ -28,13 +28,16 @@ class Part(str, Enum):
 
 def peers(say: Callable[[str], object]) -> None:
     """Install what only the tests need: Node.js, Mosquitto, Kafka, OPA; without one, its tests skip and say so."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        say("Node.js: installing Debian's package for the tests against devices of another make")
-        if not apt_install("nodejs", "npm"):
-            say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-    _broker(brokers.mosquitto_binary, say)
-    _broker(lambda: brokers.kafka_jars(say), say)
-    _broker(lambda: opa.install(say), say)
+    # The compiler works while the others wait for the network.
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(_broker, lambda: opa.install(say), say)
+        if not (shutil.which("node") and shutil.which("npm")):
+            say("Node.js: installing Debian's package for the tests against devices of another make")
+            if not apt_install("nodejs", "npm"):
+                say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
+        _broker(brokers.mosquitto_binary, say)
+        _broker(lambda: brokers.kafka_jars(say), say)
+        building.result()
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
