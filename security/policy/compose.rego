@@ -158,7 +158,7 @@ _on_the_host contains [_part("network", name), sprintf("it is the host's own: %s
 
 # METADATA
 # title: The engine's socket or the host's system folders
-# description: Who has the container engine's socket, or the folder it is in, has the host.
+# description: Who has the container engine's socket, or the folder it is in, has the host. So may a source that is not known.
 # custom:
 #   id: docker-socket
 #   remedy: mount only the folders the service works on; nothing in this stack needs the engine
@@ -180,6 +180,8 @@ _mounts contains [_part("volume", name), volume.driver_opts.device] if {
 _source(volume) := object.get(volume, "source", "") if {
 	is_object(volume)
 } else := split(volume, ":")[0]
+
+_forbidden(source) if startswith(source, "${")
 
 _forbidden(source) if regex.match(`(docker|containerd|podman|crio|cri-dockerd)[^/]*\.sock`, source)
 

@@ -80,6 +80,7 @@ _denied := {
 	"docker-socket": {
 		"the socket": {"volumes": ["/var/run/docker.sock:/var/run/docker.sock:ro"]},
 		"its folder": {"volumes": [{"type": "bind", "source": "/run/", "target": "/x"}]},
+		"not known": {"volumes": ["${WHERE:?}:/x"]},
 		"the root": {"volumes": ["/:/host"]},
 		"a folder written in another way": {"volumes": ["/var//run/./:/x"]},
 	},

@@ -305,6 +305,15 @@ def test_what_is_inside_counts(engine: Engine, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.timeout(60)
+def test_a_value_made_to_keep_the_reader_busy_does_not(engine: Engine, tmp_path: Path) -> None:
+    flow = load(PROJECT / "flows" / "pilot.json")
+    prop("Read OPC UA", "Endpoint URL", "#{" + " " * 100_000 + "x")(flow)
+    path = tmp_path / "pilot.json"
+    path.write_text(dumps(flow), encoding="utf-8")
+    assert {told.rule for told in decide(engine, path).denied} == {"endpoint-not-approved", "plaintext-endpoint"}
+
+
 def test_a_name_does_not_pass_for_a_line_of_ours(engine: Engine, tmp_path: Path) -> None:
     flow = load(PROJECT / "flows" / "pilot.json")
     merge = find(flow, "processors", MERGE)
