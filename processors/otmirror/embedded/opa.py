@@ -88,5 +88,7 @@ def _build(target: Path, say: Callable[[str], object]) -> Path:
         if done.returncode:
             raise UnavailableError(f"OPA: the build failed, see {log}")
         return part.replace(target)
+    except OSError as error:
+        raise UnavailableError(f"OPA: {go} cannot build it: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
