@@ -46,10 +46,11 @@ test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
 	@$(BIN)/otmirror setup --only peers
 	@$(TESTS) -m heavy
 
-check: $(VENV)/ready ## ruff, mypy and the contract with NiFi
+check: $(VENV)/ready ## ruff, mypy, and the policy where there is an OPA
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/otmirror policy check --skip-without-opa flows/*.json docker-compose.yml
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff check --fix .

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, plant, setup, sizing, taglist, zones
+from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, plant, policy, setup, sizing, taglist, zones
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(taglist.app, name="taglist")
 app.add_typer(lakehouse.app, name="lakehouse")
 app.add_typer(opcua.app, name="opcua")
 app.add_typer(zones.app, name="zones")
+app.add_typer(policy.app, name="policy")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
