@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import Watch, peak_memory
 from hostile_server import KINDS, Chunks, HostileServer, Recorder, recorded
 from opcua_server import PLANT, Server, all_good, read_until, rows, tags
 
+from hostile import Watch, peak_memory
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.loopthread import LoopThread
 from otmirror.opcua import guard, notifications, services, wire
