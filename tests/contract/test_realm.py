@@ -34,12 +34,7 @@ def problems(realm: dict[str, Any]) -> set[str]:
     if realm.get("users"):
         found.add("user")
     for _, key, value in walk(realm):
-        if (
-            SECRETS.search(key)
-            and isinstance(value, str)
-            and not PLACEHOLDER.fullmatch(value)
-            and value not in HARMLESS
-        ):
+        if SECRETS.search(key) and isinstance(value, str) and not PLACEHOLDER.fullmatch(value):
             found.add("secret")
     for client in realm["clients"]:
         addresses = [*client["redirectUris"], *client["webOrigins"]]

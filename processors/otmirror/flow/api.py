@@ -197,14 +197,16 @@ class Rest:
             raise self._distrust(str(error)) from None
         except requests.RequestException as error:
             # In TLS 1.3 the server judges the client's certificate after the handshake.
-            if "alert" in str(error):
+            if "alert" in str(error) or "SSLError" in str(error):
                 raise self._distrust(str(error)) from None
             raise UnavailableError(f"NiFi at {self.url} cannot be reached; is it running?") from None
 
     def _distrust(self, told: str) -> ConfigError:
         """Return who does not trust whom, from what OpenSSL says of a handshake."""
-        if "alert" not in told:
+        if "CERTIFICATE_VERIFY_FAILED" in told:
             return ConfigError(f"NiFi at {self.url}: its certificate is not trusted; name its CA in OTMIRROR_NIFI_CA")
+        if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
+            return ConfigError(f"NiFi at {self.url} does not speak TLS on that port (http instead of https?)")
         if self._pair:
             return ConfigError(
                 f"NiFi at {self.url} does not accept the certificate {self._pair[0]} (expired? other CA?)"
