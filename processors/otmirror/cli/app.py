@@ -7,7 +7,23 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, plant, policy, prove, setup, sizing, taglist, zones
+from otmirror.cli import (
+    demo,
+    flow,
+    lakehouse,
+    nar,
+    nifi,
+    opcua,
+    pki,
+    plant,
+    policy,
+    prove,
+    roles,
+    setup,
+    sizing,
+    taglist,
+    zones,
+)
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -15,6 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+nifi.app.add_typer(roles.app, name="roles")
 app.add_typer(nifi.app, name="nifi")
 app.add_typer(flow.app, name="flow")
 app.add_typer(taglist.app, name="taglist")
@@ -22,6 +39,7 @@ app.add_typer(lakehouse.app, name="lakehouse")
 app.add_typer(opcua.app, name="opcua")
 app.add_typer(zones.app, name="zones")
 app.add_typer(policy.app, name="policy")
+app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
