@@ -26,20 +26,19 @@ _ALERTS = (
     ("certificate unknown", "the server refuses our client certificate"),
     ("access denied", "the server refuses our client certificate"),
 )
+# With TLS 1.3 a client has sent its request before the server refuses its certificate; then the alert may be lost.
+_HUNG_UP = "EOF occurred in violation of protocol"
+_LOST = "the server closed the connection; it may want a client certificate, or refuse ours"
 
 
 def words(error: BaseException) -> str:
     """Return the reason of a failed `requests` call, without the URL: a library's own text is long and nested."""
     text = str(error)
-    alert = _alert(text)
-    if alert:
-        return f"TLS: {alert}"
+    if refusal := _refusal(text):
+        return f"TLS: {refusal}"
     if isinstance(error, requests.exceptions.SSLError):
-        found = re.search(r"certificate verify failed: ([^(\"']+)", text)
-        # OpenSSL's text for a name that is not the certificate's holds that name in quotes.
-        named = re.search(r"certificate verify failed: (.*?)\s*\(_ssl", text)
-        reason = named or found
-        return f"TLS: {reason[1].strip() if reason else 'no secure connection (is it really HTTPS?)'}"
+        found = re.search(r"certificate verify failed: (.*?)\s*\(_ssl", text)
+        return f"TLS: {found[1].strip() if found else 'no secure connection (is it really HTTPS?)'}"
     if isinstance(error, requests.ConnectTimeout):
         return "no connection within the timeout; check the network and firewalls"
     if isinstance(error, requests.Timeout) or "Read timed out" in text:
@@ -49,11 +48,11 @@ def words(error: BaseException) -> str:
 
 def blames_client_certificate(error: BaseException) -> bool:
     """Return whether a server refused a request for the certificate we gave, or gave not."""
-    return _alert(str(error)) is not None
+    return _refusal(str(error)) is not None
 
 
-def _alert(text: str) -> str | None:
+def _refusal(text: str) -> str | None:
     found = re.search(r"alert ([a-z ]+)", text)
-    if not found:
-        return None
-    return next((meaning for sign, meaning in _ALERTS if found[1].strip().startswith(sign)), None)
+    if found:
+        return next((meaning for sign, meaning in _ALERTS if found[1].strip().startswith(sign)), None)
+    return _LOST if _HUNG_UP in text else None

@@ -1,4 +1,5 @@
 # For `otmirror secrets setup`: the mount, the policies and the roles of this folder, and no secret's value.
+# Who writes policies can give itself more: make such a token for the set-up only, short-lived, and revoke it after.
 path "sys/mounts" {
   capabilities = ["read"]
 }
@@ -19,14 +20,6 @@ path "sys/policies/acl/otmirror-*" {
   capabilities = ["create", "read", "update"]
 }
 
-path "auth/approle/role/otmirror-+" {
+path "auth/approle/role/otmirror-*" {
   capabilities = ["create", "read", "update"]
-}
-
-path "auth/approle/role/otmirror-+/role-id" {
-  capabilities = ["read"]
-}
-
-path "auth/approle/role/otmirror-+/secret-id" {
-  capabilities = ["create", "update"]
 }
