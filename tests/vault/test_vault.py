@@ -174,6 +174,7 @@ def test_sealed_killed_and_back(bao, login):
     bao.server.unseal(bao.keys)
     vault.read("nifi/pilot")
     bao.server.kill()
+    refusal(vault)  # on the connection that was kept open
     assert "connection refused" in refusal(vault)
     bao.server.start()
     assert "is sealed" in refusal(vault)

@@ -22,7 +22,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from otmirror import netfault
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.iceberg.config import Config
-from otmirror.iceberg.durable import DurableFileIO, make_folder
+from otmirror.iceberg.durable import S3_CA, DurableFileIO, make_folder
+from otmirror.tlsfiles import AUTHORITY, CERTIFICATE, TlsFiles
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
@@ -101,8 +102,8 @@ def open_catalog(config: Config) -> Catalog:
         raise ConfigError(f"the catalog at {where} cannot be opened: {hidden(str(error), config)}") from None
 
 
-def _properties(config: Config) -> dict[str, str]:
-    properties = {"s3.connect-timeout": "10", "s3.request-timeout": "60", **config.more}
+def _properties(config: Config) -> dict[str, Any]:
+    properties: dict[str, Any] = {"s3.connect-timeout": "10", "s3.request-timeout": "60", **config.more}
     warehouse = f"file://{config.folder}" if config.folder else config.warehouse
     given = {
         "uri": _uri(config),
@@ -114,9 +115,18 @@ def _properties(config: Config) -> dict[str, str]:
         "s3.access-key-id": config.s3_access_key,
         "s3.secret-access-key": config.s3_secret_key,
     }
-    if config.folder and config.catalog_type != "rest":
+    if (config.folder and config.catalog_type != "rest") or (config.ca_file and "py-io-impl" not in config.more):
         given["py-io-impl"] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
+        given[S3_CA] = config.ca_file
+    if config.catalog_type == "rest":
+        properties["ssl"] = _ssl(config.tls)
     return properties | {name: value for name, value in given.items() if value}
+
+
+def _ssl(tls: TlsFiles) -> dict[str, Any]:
+    """Return the files as pyiceberg's RestCatalog takes them."""
+    client = {"client": dict(zip(("cert", "key"), tls.pair, strict=True))} if tls.pair else {}
+    return client | ({"cabundle": tls.authority} if tls.authority else {})
 
 
 def _uri(config: Config) -> str:
@@ -152,7 +162,7 @@ def explain(error: BaseException, config: Config) -> str:
 def _explain(error: BaseException, config: Config) -> str:
     catalog = f"the catalog at {config.uri or config.warehouse}"
     if isinstance(error, requests.RequestException):
-        return f"{catalog}: {netfault.words(error)}; check Catalog URI"
+        return f"{catalog}: {netfault.words(error)}; check {_wrong(error)}"
     if isinstance(error, (exceptions.UnauthorizedError, exceptions.ForbiddenError, exceptions.OAuthError)):
         return f"{catalog} refuses the login; check Catalog Token or Catalog Credential: {error}"
     if isinstance(error, exceptions.RESTError):
@@ -164,6 +174,12 @@ def _explain(error: BaseException, config: Config) -> str:
     if isinstance(error, OSError):
         return _storage(error, config)
     return f"{catalog}: {type(error).__name__}: {error}"
+
+
+def _wrong(error: requests.RequestException) -> str:
+    if netfault.blames_client_certificate(error):
+        return CERTIFICATE
+    return AUTHORITY if isinstance(error, requests.exceptions.SSLError) else "Catalog URI"
 
 
 def _database_advice(text: str, config: Config) -> str:
