@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,11 @@ def _storage(error: OSError, config: Config) -> str:
     if number is None and "[errno " in str(error):
         number = int(str(error).split("[errno ")[1].split("]")[0])
     reason = os.strerror(number) if number else str(error) or type(error).__name__
+    # libcurl's CURLE_PEER_FAILED_VERIFICATION, as Arrow quotes it.
+    if "curlCode: 60" in reason:
+        found = re.search(r"verify result: ([^(]+)", reason)
+        why = found[1].strip() if found else "its certificate is not for this host"
+        return f"Warehouse {config.warehouse}: TLS: {why}; check {AUTHORITY} and S3 Endpoint"
     if number == errno.ENOSPC:
         return f"Warehouse {config.warehouse}: {reason}"
     if config.folder:
