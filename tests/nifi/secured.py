@@ -13,12 +13,15 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otmirror.demo.stack import Stack
+from otmirror.demo.stack import PROCESSORS, Stack
+from otmirror.embedded.https import Https
 from otmirror.embedded.openbao import Keys, OpenBao
 from otmirror.embedded.pki import Authority
 from otmirror.embedded.processes import Server, wait_until
+from otmirror.embedded.server import EmbeddedNifi
 from otmirror.embedded.victoriametrics import Guard, VictoriaMetrics
 from otmirror.opcua.security import own_certificate
+from otmirror.pki.development import Wanted, make
 from otmirror.vault.client import Access, connect
 from otmirror.vault.setup import Setup, write_private
 from otmirror.witness.opcua import Witness
@@ -63,6 +66,9 @@ class Secured(Stack):
             ["--tags", "16", "--security", str(self.security), "--trusted", str(self.trusted), "--user", USER,
              "--password-file", str(self.seeds / "opcua.password")],
         )  # fmt: skip
+        make(seeds / "nifi", Wanted(("nifi",), ("admin",), kind="ec"))
+        self.https = Https.from_folder(seeds / "nifi")
+        self.nifi = EmbeddedNifi(self.folder / "nifi", 0, PROCESSORS, https=self.https)
         guard = Guard(self.authority.issue("victoriametrics"), USER, seeds / "victoriametrics.password")
         self.victoriametrics = VictoriaMetrics(self.folder / "victoriametrics", guard=guard)
         self.s3 = S3(self.folder / "s3", self.authority.issue("s3"))
@@ -107,6 +113,16 @@ class Secured(Stack):
         """Give the flow's role a new secret id."""
         self.role, self.secret_id = Setup(self.access).hand_out("pilot", self.seeds / "login")
         self.canaries[f"secret id {len(self.canaries)}"] = self.secret_id.read_text()
+
+    def environment(self) -> dict[str, str]:
+        """What commands and this process need to reach NiFi."""
+        client = self.https.client
+        return {
+            "OTMIRROR_NIFI_CA": str(client.authority),
+            "OTMIRROR_NIFI_CERTIFICATE": str(client.certificate),
+            "OTMIRROR_NIFI_KEY": str(client.key),
+            "PYTHONPATH": str(PROCESSORS),
+        }
 
     @property
     def access(self) -> Access:

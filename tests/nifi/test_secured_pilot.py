@@ -35,7 +35,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     except UnavailableError as error:
         pytest.skip(str(error))
     made = Secured(folder("secured"), tmp_path_factory.mktemp("seeds"))
-    with made:
+    with pytest.MonkeyPatch.context() as surroundings, made:
+        for name, value in made.environment().items():
+            surroundings.setenv(name, value)
         try:
             made.start()
         except UnavailableError as error:

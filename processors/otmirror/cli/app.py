@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, pki, plant, secrets, setup, sizing, taglist
+from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, pki, plant, roles, secrets, setup, sizing, taglist
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+nifi.app.add_typer(roles.app, name="roles")
 app.add_typer(nifi.app, name="nifi")
 app.add_typer(flow.app, name="flow")
 app.add_typer(taglist.app, name="taglist")
