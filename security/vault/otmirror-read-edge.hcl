@@ -1,6 +1,6 @@
 # What the NiFi that runs the flow "edge" may do: read the newest version of its one secret, and look after its own
 # token. No list, no older versions by another path, no writing.
-path "ot/data/nifi/edge" {
+path "otmirror/data/edge" {
   capabilities = ["read"]
 }
 

@@ -1,6 +1,6 @@
 # What the NiFi that runs the flow "hub" may do: read the newest version of its one secret, and look after its own
 # token. No list, no older versions by another path, no writing.
-path "ot/data/nifi/hub" {
+path "otmirror/data/hub" {
   capabilities = ["read"]
 }
 

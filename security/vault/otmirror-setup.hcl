@@ -4,7 +4,7 @@ path "sys/mounts" {
   capabilities = ["read"]
 }
 
-path "sys/mounts/ot" {
+path "sys/mounts/otmirror" {
   capabilities = ["create", "update"]
 }
 

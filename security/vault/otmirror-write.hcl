@@ -1,12 +1,12 @@
 # For who sets and rotates secrets: may write new versions and see when they were written, never read a value.
-path "ot/data/nifi/+" {
+path "otmirror/data/+" {
   capabilities = ["create", "update", "patch"]
 }
 
-path "ot/metadata/nifi/+" {
+path "otmirror/metadata/+" {
   capabilities = ["read", "list"]
 }
 
-path "ot/metadata/nifi" {
+path "otmirror/metadata" {
   capabilities = ["list"]
 }

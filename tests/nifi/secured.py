@@ -138,7 +138,7 @@ class Secured(Stack):
         """Write what is in the seeds' files as the newest version of the flow's secret."""
         names = ("opcua.password", "victoriametrics.password", "iceberg.s3.access.key", "iceberg.s3.secret.key")
         values = {name: (self.seeds / name).read_text() for name in names}
-        self.root.secrets.kv.v2.create_or_update_secret("nifi/pilot", values, mount_point="ot")
+        self.root.secrets.kv.v2.create_or_update_secret("pilot", values, mount_point="otmirror")
 
     def sync_arguments(self, *more: str) -> list[str]:
         """The command that takes the secrets from the Vault into NiFi."""

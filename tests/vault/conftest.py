@@ -43,7 +43,7 @@ class Bao:
 
     def put(self, flow: str = "pilot", **values: str) -> None:
         self.root.secrets.kv.v2.create_or_update_secret(
-            f"nifi/{flow}", {key.replace("__", "."): value for key, value in values.items()}, mount_point="ot"
+            f"{flow}", {key.replace("__", "."): value for key, value in values.items()}, mount_point="otmirror"
         )
 
     def approle(self, flow: str = "pilot") -> dict[str, Path]:

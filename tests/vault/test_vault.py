@@ -22,7 +22,7 @@ NOW = datetime.datetime.now(datetime.timezone.utc)
 SECRET = "correct-horse-battery"
 
 
-def refusal(vault, path="nifi/pilot"):
+def refusal(vault, path="pilot"):
     """What is said when reading fails; never with a secret in it."""
     with pytest.raises((ConfigError, UnavailableError)) as caught:
         vault.read(path)
@@ -37,9 +37,9 @@ def refusal(vault, path="nifi/pilot"):
 def test_the_newest_version_is_read(bao, login):
     bao.put(opcua__password="old")
     bao.put(opcua__password=SECRET, victoriametrics__password="other")
-    secret = login().read("nifi/pilot")
+    secret = login().read("pilot")
     assert dict(secret.values) == {"opcua.password": SECRET, "victoriametrics.password": "other"}
-    told = bao.root.secrets.kv.v2.read_secret_metadata("nifi/pilot", mount_point="ot")["data"]
+    told = bao.root.secrets.kv.v2.read_secret_metadata("pilot", mount_point="otmirror")["data"]
     assert secret.version == told["current_version"] >= 2
     assert secret.written == told["versions"][str(secret.version)]["created_time"]
     assert SECRET not in repr(secret)
@@ -49,16 +49,16 @@ def test_a_role_reads_its_own_secret_and_nothing_else(bao, login):
     bao.put(opcua__password=SECRET)
     bao.put("edge", opcua__password=SECRET)
     vault = login("pilot")
-    vault.read("nifi/pilot")
-    assert "does not let this login read ot/data/nifi/edge; check the policy" in refusal(vault, "nifi/edge")
+    vault.read("pilot")
+    assert "does not let this login read otmirror/data/edge; check the policy" in refusal(vault, "edge")
     client = vault._client
     kv = client.secrets.kv.v2
     for attempt in (
-        lambda: kv.create_or_update_secret("nifi/pilot", {"opcua.password": "mine"}, mount_point="ot"),
-        lambda: kv.patch("nifi/pilot", {"opcua.password": "mine"}, mount_point="ot"),
-        lambda: kv.delete_latest_version_of_secret("nifi/pilot", mount_point="ot"),
-        lambda: kv.read_secret_metadata("nifi/pilot", mount_point="ot"),
-        lambda: kv.list_secrets("nifi", mount_point="ot"),
+        lambda: kv.create_or_update_secret("pilot", {"opcua.password": "mine"}, mount_point="otmirror"),
+        lambda: kv.patch("pilot", {"opcua.password": "mine"}, mount_point="otmirror"),
+        lambda: kv.delete_latest_version_of_secret("pilot", mount_point="otmirror"),
+        lambda: kv.read_secret_metadata("pilot", mount_point="otmirror"),
+        lambda: kv.list_secrets("", mount_point="otmirror"),
         lambda: client.sys.list_policies(),
         lambda: client.sys.read_acl_policy("otmirror-read-pilot"),
         lambda: client.auth.approle.generate_secret_id("otmirror-pilot"),
@@ -67,16 +67,16 @@ def test_a_role_reads_its_own_secret_and_nothing_else(bao, login):
     ):
         with pytest.raises(hvac.exceptions.Forbidden):
             attempt()
-    assert vault.read("nifi/pilot").values["opcua.password"] == SECRET
+    assert vault.read("pilot").values["opcua.password"] == SECRET
 
 
 def test_who_writes_secrets_reads_none(bao):
     bao.put(opcua__password=SECRET)
     token = bao.root.auth.token.create(policies=["otmirror-write"], no_default_policy=True)["auth"]["client_token"]
     writer = connect(bao.access(token_file=bao.root_token), token).secrets.kv.v2
-    writer.create_or_update_secret("nifi/pilot", {"opcua.password": "new"}, mount_point="ot")
+    writer.create_or_update_secret("pilot", {"opcua.password": "new"}, mount_point="otmirror")
     with pytest.raises(hvac.exceptions.Forbidden):
-        writer.read_secret_version("nifi/pilot", mount_point="ot", raise_on_deleted_version=True)
+        writer.read_secret_version("pilot", mount_point="otmirror", raise_on_deleted_version=True)
 
 
 def test_setting_up_twice_with_its_own_policy_alone(bao, tmp_path):
@@ -89,9 +89,9 @@ def test_setting_up_twice_with_its_own_policy_alone(bao, tmp_path):
     assert (role.stat().st_mode & 0o777, secret.stat().st_mode & 0o777) == (0o600, 0o600)
     bao.put("hub", victoriametrics__password=SECRET)
     vault = Vault(bao.access(role_id_file=role, secret_id_file=secret))
-    assert vault.read("nifi/hub").values == {"victoriametrics.password": SECRET}
+    assert vault.read("hub").values == {"victoriametrics.password": SECRET}
     with pytest.raises(hvac.exceptions.Forbidden):
-        setup._client.secrets.kv.v2.read_secret_version("nifi/hub", mount_point="ot", raise_on_deleted_version=True)
+        setup._client.secrets.kv.v2.read_secret_version("hub", mount_point="otmirror", raise_on_deleted_version=True)
 
 
 def test_a_wrong_secret_id(bao, login):
@@ -102,15 +102,15 @@ def test_a_wrong_secret_id(bao, login):
     assert "refuses the AppRole login" in (message := refusal(vault))
     assert f"put a new secret id into {vault.access.secret_id_file}" in message
     write_private(vault.access.secret_id_file, good)
-    assert vault.read("nifi/pilot").values == {"opcua.password": SECRET}
+    assert vault.read("pilot").values == {"opcua.password": SECRET}
 
 
 def test_a_revoked_token_is_told_and_replaced(bao, login):
     bao.put(opcua__password=SECRET)
     vault = login()
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     bao.root.auth.token.revoke(vault._client.token)
-    assert vault.read("nifi/pilot").values == {"opcua.password": SECRET}
+    assert vault.read("pilot").values == {"opcua.password": SECRET}
     assert vault.notices == [f"Vault at {bao.server.url}: the token was revoked or has expired; logging in again"]
 
 
@@ -124,24 +124,24 @@ def test_a_revoked_token_of_a_file(bao, tmp_path):
     file = tmp_path / "token"
     write_private(file, first := fresh())
     vault = Vault(bao.access(token_file=file))
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     bao.root.auth.token.revoke(first)
     assert f"does not know the token in {file}: it was revoked or has expired" in refusal(vault)
     write_private(file, fresh())
-    assert vault.read("nifi/pilot").values == {"opcua.password": SECRET}
+    assert vault.read("pilot").values == {"opcua.password": SECRET}
 
 
 def test_a_token_is_renewed_before_it_ends_and_given_back(bao, login):
     bao.put(opcua__password=SECRET)
     now = [0.0]
     vault = login(clock=lambda: now[0])
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     token = vault._client.token
     issued = bao.root.auth.token.lookup(token)["data"]
     assert issued["renewable"]
     assert "last_renewal" not in issued
     now[0] += issued["creation_ttl"] * 0.6
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     assert vault._client.token == token
     assert bao.root.auth.token.lookup(token)["data"]["last_renewal"]
     vault.close()
@@ -150,17 +150,17 @@ def test_a_token_is_renewed_before_it_ends_and_given_back(bao, login):
 
 
 def test_a_secret_that_is_not_there_or_deleted(bao, login):
-    bao.root.secrets.kv.v2.delete_metadata_and_all_versions("nifi/edge", mount_point="ot")
-    assert "has no secret ot/nifi/edge" in refusal(login("edge"), "nifi/edge")
+    bao.root.secrets.kv.v2.delete_metadata_and_all_versions("edge", mount_point="otmirror")
+    assert "has no secret otmirror/edge" in refusal(login("edge"), "edge")
     bao.put("edge", opcua__password=SECRET)
-    login("edge").read("nifi/edge")
-    bao.root.secrets.kv.v2.delete_latest_version_of_secret("nifi/edge", mount_point="ot")
-    assert "newest version is deleted" in refusal(login("edge"), "nifi/edge")
+    login("edge").read("edge")
+    bao.root.secrets.kv.v2.delete_latest_version_of_secret("edge", mount_point="otmirror")
+    assert "newest version is deleted" in refusal(login("edge"), "edge")
 
 
 def test_values_are_texts(bao, login):
     bao.root.secrets.kv.v2.create_or_update_secret(
-        "nifi/pilot", {"opcua.password": 4711, "victoriametrics.password": ""}, mount_point="ot"
+        "pilot", {"opcua.password": 4711, "victoriametrics.password": ""}, mount_point="otmirror"
     )
     assert "opcua.password, victoriametrics.password has to be a text" in refusal(login())
 
@@ -168,18 +168,18 @@ def test_values_are_texts(bao, login):
 def test_sealed_killed_and_back(bao, login):
     bao.put(opcua__password=SECRET)
     vault = login()
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     bao.root.sys.seal()
     assert "is sealed" in refusal(vault)
     bao.server.unseal(bao.keys)
-    vault.read("nifi/pilot")
+    vault.read("pilot")
     bao.server.kill()
     refusal(vault)  # on the connection that was kept open
     assert "connection refused" in refusal(vault)
     bao.server.start()
     assert "is sealed" in refusal(vault)
     bao.server.unseal(bao.keys)
-    assert vault.read("nifi/pilot").values == {"opcua.password": SECRET}
+    assert vault.read("pilot").values == {"opcua.password": SECRET}
 
 
 def test_without_our_certificate_or_with_a_foreign_one(bao, tmp_path):
@@ -230,8 +230,8 @@ def test_files_of_the_login(bao, tmp_path, text, told):
 
 def test_what_was_asked_is_in_the_audit_log_and_no_secret_is(bao, login):
     bao.put(opcua__password=SECRET)
-    login().read("nifi/pilot")
+    login().read("pilot")
     end = time.monotonic() + 10
-    while '"ot/data/nifi/pilot"' not in (log := (bao.server.folder / "audit.jsonl").read_text()):
+    while '"otmirror/data/pilot"' not in (log := (bao.server.folder / "audit.jsonl").read_text()):
         assert time.monotonic() < end
     assert SECRET not in log

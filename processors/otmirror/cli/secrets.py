@@ -67,14 +67,14 @@ def sync(
     role_id_file: Annotated[Path | None, typer.Option(help="File with the AppRole's role id.")] = None,
     secret_id_file: Annotated[Path | None, typer.Option(help="File with its secret id; read at every login.")] = None,
     token_file: TokenFile = None,
-    path: Annotated[str | None, typer.Option(help="The secret below ot/. [default: nifi/FLOW]")] = None,
+    path: Annotated[str | None, typer.Option(help="The secret below otmirror/. [default: FLOW]")] = None,
     state: Annotated[
         Path | None, typer.Option(help="File that remembers the version set. [default: .work/secrets/FLOW.json]")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on: rotated secrets are set while the flow runs.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 30.0,
 ) -> None:
-    """Set a flow's sensitive parameters from its secret ot/nifi/FLOW, when that changed; its keys are their names."""
+    """Set a flow's sensitive parameters from its secret otmirror/FLOW, when that changed; its keys are their names."""
     access = Access(vault, vault_ca, vault_cert, vault_key, namespace, role_id_file, secret_id_file, token_file)
     login = Vault(access)
     job = Sync(login, NifiApi(url), flow, state or work() / "secrets" / f"{flow}.json", path)

@@ -21,7 +21,7 @@ from otmirror.embedded.loopback import session
 from otmirror.errors import ConfigError, UnavailableError
 
 T = TypeVar("T")
-MOUNT = "ot"
+MOUNT = "otmirror"
 """Where the KV version 2 engine is mounted."""
 _RENEW_AT = 0.5
 """Which part of a token's life may pass before it is renewed."""
@@ -95,7 +95,7 @@ class Vault:
         """What happened to the login that its owner should hear of; whoever tells it empties the list."""
 
     def read(self, path: str) -> Secret:
-        """Return the newest version of the secret `path`, such as `nifi/pilot`, below the mount `ot`.
+        """Return the newest version of the secret `path`, such as `pilot`, below the mount `otmirror`.
 
         Raises:
             ConfigError: the login is refused, the policy does not allow it, or there is no such secret.

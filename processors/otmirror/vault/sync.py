@@ -32,12 +32,12 @@ class Outcome:
 
 
 class Sync:
-    """One flow and its secret, `ot/nifi/<flow>` unless named otherwise; its keys are the parameters' names."""
+    """One flow and its secret, `otmirror/<flow>` unless named otherwise; its keys are the parameters' names."""
 
     def __init__(self, vault: Vault, api: NifiApi, flow: str, state: Path, path: str | None = None):
         """Take both ends; `state` is the file that remembers which version was set (no secret in it)."""
         self._vault, self._api, self._flow, self._state = vault, api, flow, state
-        self._path = path or f"nifi/{flow}"
+        self._path = path or flow
 
     def once(self) -> Outcome:
         """Set the flow's sensitive parameters when the secret or the parameters changed since the last time.
