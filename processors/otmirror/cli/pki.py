@@ -53,11 +53,19 @@ def check(
 ) -> None:
     """Say when certificates end, soonest first; exit status 1 when one has expired or cannot be read."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    findings = [finding for target in targets for finding in expiry.check(target, now, days)]
+    findings = [finding for target in targets for finding in _checked(target, now, days)]
     for finding in findings:
         typer.echo(_line(finding))
     if any(finding.problem for finding in findings):
         raise typer.Exit(1)
+
+
+def _checked(target: str, now: datetime.datetime, days: float) -> list[expiry.Finding]:
+    """Return the findings of a target; a mistake in one does not keep the others from being looked at."""
+    try:
+        return expiry.check(target, now, days)
+    except ConfigError as error:
+        return [expiry.Finding(target, None, str(error).removeprefix(f"{target} "))]
 
 
 def _line(finding: expiry.Finding) -> str:

@@ -12,6 +12,7 @@ from string import Template
 from otmirror.embedded.https import Https
 from otmirror.embedded.install import CONF, Installation
 from otmirror.embedded.properties import parse
+from otmirror.errors import ConfigError
 from otmirror.pki.stores import write_private
 
 TEMPLATES = CONF / "embedded"
@@ -52,8 +53,13 @@ def render(
     `extensions` is the folder of the Python processors; without one they come from NARs only. A `member` is a node of
     a cluster. With `https` there is no plaintext port. What NiFi keeps in conf (the flow, users, policies) stays. The
     key for sensitive values is made once per home and readable by the owner only.
+
+    Raises:
+        ConfigError: the home has users, and would be open to everybody without `https`.
     """
     conf = home / "conf"
+    if https is None and (conf / "users.xml").exists():
+        raise ConfigError(f"{home} is a NiFi over HTTPS: start it with --https, or remove {conf / 'users.xml'}")
     nothing = home / "no-extensions"
     for folder in (conf, home / "nars", nothing):
         folder.mkdir(parents=True, exist_ok=True)

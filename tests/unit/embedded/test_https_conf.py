@@ -52,6 +52,14 @@ def test_there_is_https_and_nothing_else(pki: Path, tmp_path: Path) -> None:
     assert named["Initial Admin Identity"] == named["Initial User Identity 1"] == "CN=admin"
 
 
+def test_a_forgotten_option_does_not_open_the_doors(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    # NiFi makes it when it runs over HTTPS.
+    (tmp_path / "conf" / "users.xml").write_text("<tenants/>")
+    with pytest.raises(ConfigError, match="start it with --https"):
+        render(tmp_path, Installation(tmp_path / "lib", tmp_path / "python"), 18643, None)
+
+
 def test_an_empty_flow_is_made_once(pki: Path, tmp_path: Path) -> None:
     https, conf = Https.from_folder(pki), tmp_path
     https.render(conf, 1)

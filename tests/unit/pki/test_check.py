@@ -98,6 +98,10 @@ def test_a_typing_mistake_is_not_a_clean_bill(tmp_path: Path) -> None:
         check(str(tmp_path / "nothing"), START)
     with pytest.raises(ConfigError, match="has no certificates"):
         check(str(tmp_path), START)
+    done = RUN.invoke(app, ["pki", "check", "nothing", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.output.splitlines()[0] == "PROBLEM  nothing: is no file, no folder and no host:port"
+    assert done.output.splitlines()[1].startswith(f"PROBLEM  {tmp_path}: has no certificates")
 
 
 @pytest.fixture
