@@ -5,10 +5,12 @@ NiFi's own port: tests/nifi/test_https.py. Brokers: tests/bus. The Vault: tests/
 
 from __future__ import annotations
 
+import datetime
 import http.server
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,6 +19,9 @@ from typing import Any
 
 import pytest
 import requests
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness import Runner
 from otmirror.embedded import victoriametrics as vm
@@ -26,12 +31,19 @@ from otmirror.embedded.victoriametrics import Guard, VictoriaMetrics
 from otmirror.errors import UnavailableError
 from otmirror.loopthread import LoopThread
 from otmirror.opcua.security import own_certificate
+from otmirror.pki import stores
+from otmirror.pki.authority import Authority as AnyAuthority
+from otmirror.pki.authority import Request, Validity
 from otmirror.plant import Plant, PlantConfig
 from otmirror.vault.setup import write_private
 from s3 import BUCKET, REGION, S3
 
+pytestmark = pytest.mark.heavy
+URI = "urn:otmirror:test:client"
+WITHIN = 60.0
 PASSWORD = "correct-horse-battery"
 LINE = b'{"tag":"acme/x","ts":1700000000000000,"value":1.5,"type":"double","quality":"good","status":0,"source":"t"}\n'
+PAST = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=3)
 BAD_CLIENTS = ("none", "expired", "foreign")
 BAD_SERVERS = {
     "expired": "certificate has expired",
@@ -136,6 +148,7 @@ def test_victoriametrics_over_https_with_its_password_and_without(pki: Any, secu
     asking.trust_env, asking.verify = False, str(pki.authority.certificate)
     assert asking.get(f"{server.url}/api/v1/export", params={"match[]": "ot_value"}, timeout=10).status_code == 401
     asking.auth = ("mirror", PASSWORD)
+    asking.get(f"{server.url}/internal/force_flush", timeout=10)
     told = asking.get(f"{server.url}/api/v1/export", params={"match[]": "ot_value"}, timeout=10)
     assert json.loads(told.text)["values"] == [1.5]
     plain = hot(server.url.replace("https", "http"), username="mirror", password=PASSWORD)
@@ -259,7 +272,7 @@ class Refusing:
     def __init__(self, folder: Path, client: Path):
         self.trusted = folder / "trusted"
         self.trusted.mkdir()
-        (self.trusted / "client.der").write_bytes(client.read_bytes())
+        (self.trusted / f"client{client.suffix}").write_bytes(client.read_bytes())
         self.loop = LoopThread("plant")
         self.plant = Plant(
             PlantConfig(
@@ -276,39 +289,77 @@ class Refusing:
 
 def source(url: str, folder: Path, **properties: Any) -> Runner:
     settings = {
-        "endpoint_url": url, "tag_list": "tag,address\nacme/x,nsu=urn:otmirror:plant;s=W1.P-TPT\n",
+        "endpoint_url": url, "tag_list": "tag,address\nacme/x,nsu=urn:otmirror:plant;s=Well1.P-TPT\n",
         "security_policy": "Basic256Sha256", "security_mode": "SignAndEncrypt", "pki_directory": folder,
         "username": "mirror", "password": PASSWORD, "poll_interval": "100 ms", "reconnect_delay": "100 ms",
     }  # fmt: skip
     return sink("ReadOpcUaTags", **{**settings, **properties})
 
 
-def first(runner: Runner) -> tuple[set[str], str]:
-    """The qualities of the first batch, and what was said meanwhile."""
+def read(runner: Runner, done: Callable[[set[str], str], bool]) -> None:
+    """Let a source read until what it gave (qualities) and said is as expected."""
     assert runner.validate() == []
-    result = None
-    for _ in range(50):
-        result = result or runner.create()
-        if result is not None:
-            break
-    assert result is not None
-    qualities = {json.loads(line)["quality"] for line in bytes(result.getContents()).splitlines()}
+    qualities: set[str] = set()
+    end = time.monotonic() + WITHIN
+    while not done(qualities, said := " ".join(message for _, message in runner.log.lines)):
+        assert time.monotonic() < end, (qualities, said)
+        if (result := runner.create()) is not None:
+            qualities |= {json.loads(line)["quality"] for line in bytes(result.getContents()).splitlines()}
     runner.stop()
-    return qualities, " ".join(message for _, message in runner.log.lines)
+    assert PASSWORD not in said
+
+
+def refused(*words: str) -> Callable[[set[str], str], bool]:
+    """Nothing good was read, and what was said has these words."""
+
+    def done(qualities: set[str], said: str) -> bool:
+        assert "good" not in qualities
+        return "bad" in qualities and any(word in said.lower() for word in words)
+
+    return done
 
 
 def test_an_opcua_server_lets_in_who_is_on_its_list(tmp_path: Path) -> None:
     own, stranger = tmp_path / "pki", tmp_path / "stranger"
     with closing(Refusing(tmp_path, own_certificate(own).certificate)) as server:
         url = server.plant.opcua_url
-        assert first(source(url, own))[0] == {"good"}
-        qualities, said = first(source(url, stranger))
-        assert qualities == {"bad"}
-        assert "certificate" in said.lower(), said
-        qualities, said = first(source(url, own, password="wrong"))
-        assert qualities == {"bad"}
-        assert PASSWORD not in said
+        read(source(url, own), lambda qualities, _: "good" in qualities)
+        read(source(url, stranger), refused("certificate"))
+        read(source(url, own, password="wrong"), refused("password"))
         plaintext = {"security_policy": "None", "allow_password_without_encryption": "true"}
-        qualities, said = first(source(url, own, **plaintext))
-        assert qualities == {"bad"}
-        assert "None" in said
+        read(source(url, own, **plaintext), refused("none"))
+
+
+async def session_of(url: str, server: Path, certificate: Path, key: Path) -> None:
+    """Open and end a session as any other client would."""
+    client = Client(url, timeout=10)
+    client.application_uri = URI
+    client.set_user("mirror")
+    client.set_password(PASSWORD)
+    mode = ua.MessageSecurityMode.SignAndEncrypt
+    await client.set_security(SecurityPolicyBasic256Sha256, certificate, key, server_certificate=server, mode=mode)
+    async with client:
+        pass
+
+
+def test_an_opcua_server_refuses_an_expired_certificate_of_its_own_authority(tmp_path: Path) -> None:
+    """Any client's; ours does not even try."""
+    own = AnyAuthority.create("ours")
+    stores.write_pair(own, tmp_path / "authority.pem", tmp_path / "authority.key")
+    files = {}
+    for name, validity in (("good", Validity.lasting(1)), ("expired", Validity.lasting(1, PAST))):
+        (tmp_path / name / "own").mkdir(parents=True)
+        files[name] = tmp_path / name / "own" / "cert.pem", tmp_path / name / "own" / "key.pem"
+        issued = AnyAuthority(own).issue(Request(name, uris=[URI], server=False, validity=validity))
+        stores.write_pair(issued, *files[name])
+        (tmp_path / name / "own" / "cert.der").write_bytes(issued.certificate.public_bytes(Encoding.DER))
+    with closing(Refusing(tmp_path, tmp_path / "authority.pem")) as server:
+        plant = tmp_path / "security" / "plant-cert.der"
+        url = str(server.plant.opcua_url)
+        server.loop.run(session_of(url, plant, *files["good"]), WITHIN)
+        with pytest.raises(ua.UaStatusCodeError) as refusal:
+            server.loop.run(session_of(url, plant, *files["expired"]), WITHIN)
+        assert refusal.value.code == ua.StatusCodes.BadCertificateTimeInvalid
+        read(
+            source(url, tmp_path / "expired"), lambda qualities, said: "good" not in qualities and "expired on" in said
+        )

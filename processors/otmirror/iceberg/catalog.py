@@ -43,19 +43,25 @@ TEMPORARY = (
 """Errors of a catalog or storage that may go away by themselves or by somebody's repair."""
 
 
-class _Timeouts(HTTPAdapter):
-    """pyiceberg sends its requests without a timeout."""
+class _Adapter(HTTPAdapter):
+    """pyiceberg sends its requests without a timeout, and lets the environment name another authority than ours."""
+
+    def __init__(self, authority: str | None):
+        self._authority = authority
+        super().__init__()
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT
+        kwargs["verify"] = self._authority or kwargs.get("verify", True)
         return super().send(request, **kwargs)
 
 
 class _RestCatalog(RestCatalog):
     def _config_headers(self, session: requests.Session) -> None:
         # The first thing pyiceberg does with a new session, before it asks for a token.
-        session.mount("https://", _Timeouts())
-        session.mount("http://", _Timeouts())
+        adapter = _Adapter(self.properties.get("ssl", {}).get("cabundle"))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         super()._config_headers(session)
 
 
