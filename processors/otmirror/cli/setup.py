@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, victoriametrics
+from otmirror.embedded import brokers, bundle, install, java, openbao, stunnel, victoriametrics
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -33,6 +33,8 @@ def peers(say: Callable[[str], object]) -> None:
             say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
     _broker(brokers.mosquitto_binary, say)
     _broker(lambda: brokers.kafka_jars(say), say)
+    _broker(lambda: openbao.install(say), say)
+    _broker(stunnel.binary, say)
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
