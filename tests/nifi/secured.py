@@ -150,7 +150,7 @@ class Secured(Stack):
         ]  # fmt: skip
 
     def start_sync(self) -> None:
-        ready = lambda: "is set" in self.sync.log.read_text()  # noqa: E731
+        ready = lambda: "looking at" in self.sync.log.read_text()  # noqa: E731
         self.sync.start(self.sync_arguments("--watch", "--every", "0.5"), ready, 120.0)
 
     def relay(self, name: str, address: str) -> str:

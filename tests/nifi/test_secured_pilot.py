@@ -116,7 +116,10 @@ def test_no_value_is_heard_on_any_hop_that_can_be_encrypted(stack: Secured) -> N
     of = {source: [row for row in rows if row["source"] == source] for source in ("opcua:plant", "modbus:plant")}
     assert min(map(len, of.values())) >= 16
     assert min(len(heard[name]) for name in ("opcua", "victoriametrics", "s3")) > 10_000
-    assert all(struct.pack(">f", row["value"]) in heard["modbus"] for row in of["modbus:plant"][:64])
+    # Counters and states are served as whole numbers of other widths.
+    floats = [row["value"] for row in of["modbus:plant"] if row["value"] % 1]
+    assert len(floats) >= 16
+    assert [value for value in floats if struct.pack(">f", value) not in heard["modbus"]] == []
     for row in of["opcua:plant"]:
         assert struct.pack("<d", row["value"]) not in heard["opcua"]
     for name in ("victoriametrics", "s3"):

@@ -60,6 +60,7 @@ class Sync:
 
     def watch(self, every: float, stop: threading.Event, say: Callable[[str], object]) -> None:
         """Look every `every` seconds until `stop`; faults become a bulletin in NiFi and pass by themselves."""
+        say(f"secrets of {self._flow}: looking at {MOUNT}/{self._path} every {every:g} s")
         trouble: str | None = None
         told_at = 0.0
         while not stop.is_set():
