@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, nftables, opa, victoriametrics
+from otmirror.embedded import brokers, bundle, install, java, nftables, opa, openbao, stunnel, victoriametrics
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -27,21 +27,23 @@ class Part(str, Enum):
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests need: Node.js, Mosquitto, Kafka, nftables, OPA; tests that lack one skip and say so."""
+    """Install what only the tests need: Node.js, brokers and others; tests that lack one skip and say so."""
     # The compiler works while the others wait for the network.
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(_broker, lambda: opa.install(say), say)
+        building = pool.submit(_peer, lambda: opa.install(say), say)
         if not (shutil.which("node") and shutil.which("npm")):
             say("Node.js: installing Debian's package for the tests against devices of another make")
             if not apt_install("nodejs", "npm"):
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-        _broker(brokers.mosquitto_binary, say)
-        _broker(lambda: brokers.kafka_jars(say), say)
-        _broker(nftables.nft_binary, say)
+        _peer(brokers.mosquitto_binary, say)
+        _peer(lambda: brokers.kafka_jars(say), say)
+        _peer(nftables.nft_binary, say)
+        _peer(lambda: openbao.install(say), say)
+        _peer(stunnel.binary, say)
         building.result()
 
 
-def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
+def _peer(have: Callable[[], object], say: Callable[[str], object]) -> None:
     try:
         have()
     except UnavailableError as error:
