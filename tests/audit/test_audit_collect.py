@@ -182,10 +182,24 @@ def command(site: Site, *options: str) -> list[str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "processors")}
 
 
-def test_the_command_killed_again_and_again_while_the_log_grows(site):
+ENDLESS = """
+import datetime, pathlib, sys
+from otmirror.audit import otherlogs
+from otmirror.audit.collect import Trail, collect
+from otmirror.audit.sources import LogFile
+now = lambda: datetime.datetime(2026, 11, 25, tzinfo=datetime.timezone.utc)
+log = pathlib.Path(sys.argv[1])
+source = LogFile("opa", [log.with_name("decisions.jsonl*")], otherlogs.decision, now)
+trail = Trail(pathlib.Path(sys.argv[2]), now)
+while True:
+    collect([source], trail)
+"""
+
+
+def test_a_collector_killed_again_and_again_while_the_log_grows(site):
     written = 0
-    for _ in range(4):
-        running = subprocess.Popen(command(site, "--every", "0.1"), env=ENVIRONMENT)
+    for _ in range(8):
+        running = subprocess.Popen([sys.executable, "-c", ENDLESS, str(site.log), str(site.out)], env=ENVIRONMENT)
         try:
             before, end = len(site.lines()) if site.out.exists() else 0, time.monotonic() + 30
             while not site.out.exists() or len(site.lines()) <= before:
