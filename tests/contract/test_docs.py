@@ -6,6 +6,7 @@ import pytest
 
 from otmirror import taglist
 from otmirror.cli.app import app
+from otmirror.flow.roles import load, table
 from otmirror.modbus.address import checker
 from otmirror.opcua import address as opcua
 from otmirror.workspace import PROJECT
@@ -46,6 +47,10 @@ def test_links_to_files_lead_somewhere():
     for document in [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md"), *(PROJECT / "flows").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_policies_of_the_roles_are_documented():
+    assert table(load(PROJECT / "security" / "roles.toml")) in (PROJECT / "docs" / "sso.md").read_text()
 
 
 def test_every_test_that_a_guarantee_names_exists():

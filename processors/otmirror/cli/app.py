@@ -7,7 +7,22 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import audit, demo, flow, lakehouse, nar, nifi, opcua, plant, setup, sizing, supply, taglist
+from otmirror.cli import (
+    audit,
+    demo,
+    flow,
+    lakehouse,
+    nar,
+    nifi,
+    opcua,
+    pki,
+    plant,
+    roles,
+    setup,
+    sizing,
+    supply,
+    taglist,
+)
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -15,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+nifi.app.add_typer(roles.app, name="roles")
 app.add_typer(nifi.app, name="nifi")
 app.add_typer(flow.app, name="flow")
 app.add_typer(taglist.app, name="taglist")
@@ -22,6 +38,7 @@ app.add_typer(lakehouse.app, name="lakehouse")
 app.add_typer(opcua.app, name="opcua")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
+app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)

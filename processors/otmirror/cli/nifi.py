@@ -10,9 +10,12 @@ from rich.console import Console
 
 from otmirror.embedded.bundle import PROCESSORS, bundle_dependencies
 from otmirror.embedded.cluster import COORDINATOR, PRIMARY, Cluster, NodeStatus, layout
+from otmirror.embedded.https import Https
 from otmirror.embedded.install import install as install_nifi
+from otmirror.embedded.oidc import Oidc
 from otmirror.embedded.server import EmbeddedNifi, NifiStatus
 from otmirror.errors import ConfigError
+from otmirror.pki import development
 from otmirror.workspace import work
 
 PORT = 8643
@@ -41,26 +44,42 @@ def install() -> None:
 
 
 @app.command()
-def start(home: Home = None, port: Port = PORT, nar: Nar = None, nodes: Nodes = None) -> None:
+def start(
+    home: Home = None,
+    port: Port = PORT,
+    nar: Nar = None,
+    nodes: Nodes = None,
+    https: Annotated[bool, typer.Option("--https", help="Over HTTPS only, for clients with a certificate.")] = False,
+    pki: Annotated[Path | None, typer.Option(help="With --https: the folder of `otmirror pki`. [.work/pki]")] = None,
+    oidc: Annotated[
+        Path | None, typer.Option(help="With --https: people log in at the provider in this file (docs/sso.md).")
+    ] = None,
+) -> None:
     """Start NiFi with the processors and wait until it answers; with --nodes a cluster, until all are connected.
 
     In a cluster that runs, the nodes that do not run are started and those that are disconnected asked to connect.
     """
+    secure = _secure(https, pki, oidc)
     if not nar:
         bundle_dependencies(_say)
     install_nifi(_say)
     extensions = None if nar else PROCESSORS
     if layout(home_of(home)) or (nodes or 1) > 1:
+        if secure:
+            raise ConfigError("a cluster speaks plain HTTP on this machine only: --https is for a single NiFi")
         cluster = Cluster(home_of(home), nodes or 0, port, extensions, nar or [])
         with Console(stderr=True).status(f"{len(cluster.nodes)} NiFi nodes start ..."):
             cluster.start(say=_say)
         for node in cluster.status():
             typer.echo(_told(node))
         return
-    server = EmbeddedNifi(home_of(home), port, extensions, nar or [])
+    server = EmbeddedNifi(home_of(home), port, extensions, nar or [], https=secure)
     with Console(stderr=True).status("NiFi starts ..."):
         server.start()
-    typer.echo(f"NiFi {server.status().version} runs: {server.canvas}")
+    version = server.status().version
+    typer.echo(f"NiFi {version or ''} runs: {server.canvas}")
+    if secure:
+        _tell_login(server, secure, known=version is not None)
 
 
 @app.command()
@@ -112,6 +131,28 @@ def logs(
     for line in server.logs(lines):
         typer.echo(line)
     typer.echo(f"({server.app_log})", err=True)
+
+
+def _secure(wanted: bool, pki: Path | None, provider: Path | None) -> Https | None:
+    """Return how NiFi speaks HTTPS; the development PKI is made when no other folder is named."""
+    if not wanted:
+        if pki or provider:
+            raise ConfigError("--pki and --oidc go with --https")
+        return None
+    if pki is None:
+        development.make(work() / "pki")
+    return Https.from_folder(pki or work() / "pki", Oidc.from_file(provider) if provider else None)
+
+
+def _tell_login(server: EmbeddedNifi, secure: Https, known: bool) -> None:
+    """Say how the other commands get in, or that the administrator does not."""
+    if not known:
+        _say(f"It does not know {secure.admin}: {server.home}/conf/users.xml was made for another administrator.")
+    files = {"CA": "authority", "CERTIFICATE": "certificate", "KEY": "key"}
+    _say(f"The other commands reach it as {secure.admin} with")
+    typer.echo(f"export OTMIRROR_NIFI_URL={server.url}")
+    for variable, part in files.items():
+        typer.echo(f"export OTMIRROR_NIFI_{variable}={getattr(secure.client, part)}")
 
 
 def _node(home: Path, number: int) -> EmbeddedNifi:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import sys
@@ -10,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from otmirror.embedded.https import Https
 from otmirror.embedded.install import CONF, Installation
+from otmirror.embedded.properties import parse
+from otmirror.errors import ConfigError
+from otmirror.pki.stores import write_private
 
 TEMPLATES = CONF / "embedded"
 CLUSTER_TEMPLATES = CONF / "cluster"
@@ -42,15 +45,21 @@ class Member:
 
 
 def render(
-    home: Path, installation: Installation, port: int, extensions: Path | None, member: Member | None = None
-) -> Path:
+    home: Path, installation: Installation, port: int, extensions: Path | None, member: Member | None = None,
+    https: Https | None = None,
+) -> Path:  # fmt: skip
     """Write `home`/conf for a NiFi on 127.0.0.1:`port` and return nifi.properties.
 
     `extensions` is the folder of the Python processors; without one they come from NARs only. A `member` is a node of
-    a cluster. What NiFi keeps in conf (the flow) stays. The key for sensitive values is made once per home and
-    readable by the owner only.
+    a cluster. With `https` there is no plaintext port. What NiFi keeps in conf (the flow, users, policies) stays. The
+    key for sensitive values is made once per home and readable by the owner only.
+
+    Raises:
+        ConfigError: the home has users, and would be open to everybody without `https`.
     """
     conf = home / "conf"
+    if https is None and (conf / "users.xml").exists():
+        raise ConfigError(f"{home} is a NiFi over HTTPS: start it with --https, or remove {conf / 'users.xml'}")
     nothing = home / "no-extensions"
     for folder in (conf, home / "nars", nothing):
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,12 +68,12 @@ def render(
     values = {
         "lib": str(installation.lib),
         "framework": str(installation.python / "framework"),
-        "port": str(port),
         "python": base_python(),
         "extensions": str((extensions or nothing).resolve()),
         "sensitive_key": sensitive_key(home),
     }
     text = Template((TEMPLATES / "nifi.properties").read_text()).substitute(values)
+    text += "\n" + (https.render(conf, port) if https else plain(port))
     if member is not None:
         text += "\n" + _joined("nifi.properties", member)
         (conf / "state-management.xml").write_text(_joined("state-management.xml", member))
@@ -72,8 +81,13 @@ def render(
         text = _over(installation.properties, text)
         _copy_others(installation.properties.parent, conf)
     target = conf / "nifi.properties"
-    _write_private(target, text)
+    write_private(target, text.encode())
     return target
+
+
+def plain(port: int) -> str:
+    """Return the properties of a NiFi that speaks plain HTTP on 127.0.0.1."""
+    return Template((TEMPLATES / "http.properties").read_text()).substitute(port=port)
 
 
 def base_python() -> str:
@@ -84,22 +98,15 @@ def base_python() -> str:
 def share_sensitive_key(home: Path, node: Path) -> None:
     """Give a node's home the key of the cluster's home: nodes exchange the flow with its values encrypted."""
     node.mkdir(parents=True, exist_ok=True)
-    _write_private(node / "sensitive.key", sensitive_key(home))
+    write_private(node / "sensitive.key", sensitive_key(home).encode())
 
 
 def sensitive_key(home: Path) -> str:
     """Return the key that encrypts sensitive property values in this home's flow, made on first use."""
     file = home / "sensitive.key"
     if not file.exists():
-        _write_private(file, secrets.token_urlsafe(32))
+        write_private(file, secrets.token_urlsafe(32).encode())
     return file.read_text().strip()
-
-
-def parse(text: str) -> dict[str, str]:
-    """Return the keys and values of a .properties text without continuation lines."""
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _joined(template: str, member: Member) -> str:
@@ -121,9 +128,3 @@ def _copy_others(theirs: Path, conf: Path) -> None:
     for file in theirs.glob("*.xml"):
         if not (conf / file.name).exists():
             shutil.copyfile(file, conf / file.name)
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)

@@ -5,20 +5,14 @@ Keys lie beside the certificates without a password and live for a day: nothing 
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
 from otmirror.embedded.brokers import Tls
+from otmirror.pki import authority as x509
+from otmirror.pki import stores
 
-_HOUR = datetime.timedelta(hours=1)
-_LIFE = datetime.timedelta(days=1)
+HOSTS = ("localhost", "127.0.0.1")
 
 
 class Authority:
@@ -27,61 +21,19 @@ class Authority:
     def __init__(self, folder: Path, name: str = "otmirror development"):
         """Take the folder, which is made when missing, and the authority's common name."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, _named(name)
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        usage = x509.KeyUsage(
-            digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
-            key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
-            decipher_only=False,
-        )  # fmt: skip
-        certificate = (
-            self._builder(self._name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        self._folder = folder
+        own = x509.Authority.create(name, x509.Validity.lasting(1), "ec")
+        self._authority = x509.Authority(own)
         self.certificate = folder / "ca.pem"
-        self.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+        stores.write_pair(own, self.certificate, folder / "ca.key")
 
-    def issue(self, name: str) -> Tls:
+    def issue(self, name: str, validity: x509.Validity | None = None, hosts: Sequence[str] = HOSTS) -> Tls:
         """Return the files of a new key whose common name is `name`, good for a server on 127.0.0.1 and for a client.
 
-        The files are `<name>.pem` and `<name>.key` (PKCS#8, readable by their owner alone).
+        The files are `<name>.pem` and `<name>.key` (PKCS#8, readable by their owner alone). It lasts a day, or for as
+        long as `validity` says: one that is over makes a certificate that has expired.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        hosts = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
-        )
-        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        certificate = (
-            self._builder(_named(name), key.public_key())
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(hosts, critical=False)
-            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-            .add_extension(signed_by, critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        wanted = x509.Request(name, hosts, validity=validity or x509.Validity.lasting(1))
         files = Tls(self.certificate, self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-        files.key.touch(mode=0o600)
-        files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        stores.write_pair(self._authority.issue(wanted, "ec"), files.certificate, files.key)
         return files
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.timezone.utc)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            # A clock that is a little behind is no reason to refuse.
-            .not_valid_before(now - _HOUR)
-            .not_valid_after(now + _LIFE)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        )
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 
+from otmirror.embedded.brokers import Tls
 from otmirror.embedded.conf import Member, render
+from otmirror.embedded.https import Https
 from otmirror.embedded.install import Installation, install
 from otmirror.embedded.java import java_home
 from otmirror.embedded.loopback import session
@@ -38,16 +41,16 @@ class EmbeddedNifi:
 
     def __init__(
         self, home: Path, port: int = 0, extensions: Path | None = None, nars: Sequence[Path] = (),
-        installation: Installation | None = None, member: Member | None = None,
+        installation: Installation | None = None, member: Member | None = None, https: Https | None = None,
     ):  # fmt: skip
         """Take the home, the canvas's port (0: any free one), the processors' folder and NARs to load.
 
-        A `member` is a node of a cluster (`otmirror.embedded.cluster`).
+        A `member` is a node of a cluster (`otmirror.embedded.cluster`). With `https` it is reached over TLS only.
         """
         self.home = home.resolve()
         self.extensions, self.nars = extensions, tuple(nars)
         self._wanted_port, self._installation = port, installation
-        self._member = member
+        self._member, self._https = member, https
         self._server = Server("NiFi", self.home)
 
     @property
@@ -56,14 +59,26 @@ class EmbeddedNifi:
         return int(self._server.info.get("port", self._wanted_port))
 
     @property
+    def client(self) -> Tls | None:
+        """The administrator's certificate when it runs, or would, over HTTPS."""
+        info = self._server.info
+        if "certificate" in info:
+            return Tls(*(Path(str(info[part])) for part in ("authority", "certificate", "key")))
+        return self._https.client if self._https and not info else None
+
+    @property
     def url(self) -> str:
         """The address of its REST API."""
-        return f"http://127.0.0.1:{self.port}/nifi-api"
+        return f"{self._base(self.port)}/nifi-api"
 
     @property
     def canvas(self) -> str:
         """The address of its canvas, for a browser."""
-        return f"http://127.0.0.1:{self.port}/nifi/"
+        return f"{self._base(self.port)}/nifi/"
+
+    def _base(self, port: int) -> str:
+        # A name, not an address: what people type, and what an identity provider sends them back to.
+        return f"https://localhost:{port}" if self.client else f"http://127.0.0.1:{port}"
 
     @property
     def app_log(self) -> Path:
@@ -107,16 +122,18 @@ class EmbeddedNifi:
         self._place_nars()
         if self.extensions is not None and not self.extensions.is_dir():
             raise ConfigError(f"the processors' folder {self.extensions} does not exist")
-        properties = render(self.home, installation, port, self.extensions, self._member)
+        properties = render(self.home, installation, port, self.extensions, self._member, self._https)
         heap = os.environ.get("OTMIRROR_NIFI_HEAP") or ("800m" if self._member else "1g")
         offset = self.app_log.stat().st_size if self.app_log.exists() else 0
+        client = self._https.client if self._https else None
+        url = f"https://localhost:{port}/nifi-api" if client else f"http://127.0.0.1:{port}/nifi-api"
         self._server.start(
             command(java, installation, properties, self.app_log.parent, heap),
-            lambda: about(f"http://127.0.0.1:{port}/nifi-api") is not None,
+            lambda: _asked(url, client) is not None,
             timeout,
             env={"JAVA_HOME": str(java.parent.parent)},
             cwd=self.home,
-            info={"port": port},
+            info={"port": port, **({part: str(file) for part, file in vars(client).items()} if client else {})},
             why=lambda: reason(self.app_log, offset) or last_logged(self.app_log, offset),
         )
 
@@ -133,7 +150,7 @@ class EmbeddedNifi:
         pid = self._server.pid
         if pid is None:
             return NifiStatus(False, None, None, None, len(self.processes()))
-        return NifiStatus(True, self.canvas, pid, about(self.url), len(self.processes()))
+        return NifiStatus(True, self.canvas, pid, about(self.url, self.client), len(self.processes()))
 
     def logs(self, lines: int = 50) -> list[str]:
         """Return the last lines of NiFi's log; of its Java's output when there is no log yet."""
@@ -155,14 +172,26 @@ class EmbeddedNifi:
             shutil.copyfile(nar, folder / nar.name)
 
 
-def about(url: str) -> str | None:
-    """Return the version of the NiFi at `url` (its REST API); None when it does not answer."""
+def about(url: str, client: Tls | None = None) -> str | None:
+    """Return the version of the NiFi at `url` (its REST API); None when it does not answer or not to `client`."""
+    answer = _asked(url, client)
+    try:
+        return str(answer.json()["about"]["version"]) if answer is not None else None
+    except (ValueError, KeyError):
+        return None
+
+
+def _asked(url: str, client: Tls | None) -> requests.Response | None:
+    """Return what NiFi says of itself, or that it does not tell `client`; None while it is not there."""
+    files: dict[str, Any] = {}
+    if client:
+        files = {"verify": str(client.authority), "cert": (str(client.certificate), str(client.key))}
     try:
         with session(url) as asking:
-            answer = asking.get(f"{url}/flow/about", timeout=5)
-        return str(answer.json()["about"]["version"]) if answer.ok else None
-    except (requests.RequestException, ValueError, KeyError):
+            answer = asking.get(f"{url}/flow/about", timeout=5, **files)
+    except (requests.RequestException, OSError):
         return None
+    return answer if answer.ok or answer.status_code in (401, 403) else None
 
 
 def command(java: Path, installation: Installation, properties: Path, logs: Path, heap: str) -> list[str]:

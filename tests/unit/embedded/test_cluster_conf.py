@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from otmirror.cli.app import app
 from otmirror.embedded.cluster import Cluster, NodeStatus, layout
-from otmirror.embedded.conf import Member, parse, render, share_sensitive_key
+from otmirror.embedded.conf import Member, render, share_sensitive_key
 from otmirror.embedded.install import CONF, Installation
+from otmirror.embedded.properties import parse
 from otmirror.embedded.zookeeper import answers, unpack
 from otmirror.errors import ConfigError
 

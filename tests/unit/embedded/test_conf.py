@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from otmirror.embedded.conf import TEMPLATES, parse, render
+from otmirror.embedded.conf import TEMPLATES, render
 from otmirror.embedded.install import CONF, Installation, distribution
+from otmirror.embedded.properties import parse
 from otmirror.embedded.server import last_logged, reason
 from otmirror.errors import ConfigError
 
