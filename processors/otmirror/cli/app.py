@@ -17,6 +17,7 @@ from otmirror.cli import (
     opcua,
     pki,
     plant,
+    prove,
     roles,
     setup,
     sizing,
@@ -43,6 +44,7 @@ app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
+app.command("prove")(prove.prove)
 app.command("sizing")(sizing.sizing)
 
 
