@@ -55,6 +55,21 @@ def test_openbao_tells_who_read_a_secret_and_who_was_denied():
     assert "permission denied" in events[2]["detail"]["reason"]
 
 
+def test_keycloak_tells_logins_and_what_administrators_do():
+    events = sample("keycloak.jsonl", otherlogs.keycloak)
+    assert [brief(e) for e in events] == [
+        ("alice", "login", "otmirror", "refused"),
+        ("mallory", "login", "otmirror", "refused"),
+        ("alice", "login", "otmirror", "success"),
+        ("admin", "login", "master", "success"),
+        ("b5749244-c212-4298-bf3a-a2abc42a472e", "update", "master", "success"),
+        ("b5749244-c212-4298-bf3a-a2abc42a472e", "create", "users/2c33370f-3445-45b1-ad9f-05e8463a3c98", "success"),
+    ]
+    assert [e["detail"].get("reason") for e in events[:3]] == ["invalid_user_credentials", "user_not_found", None]
+    assert events[0]["time"] == "2026-11-25T23:00:33.042Z"
+    assert events[5]["object"]["kind"] == "user"
+
+
 def test_a_refusal_of_a_guard_is_told_with_service_device_and_count():
     line = (
         "2026-11-25 21:30:36,016 ERROR [python-log-25775] otmirror.refused "

@@ -22,7 +22,8 @@ class Rsyslog:
     def __init__(self, folder: Path, settings: Mapping[str, str]):
         """Take the folder for log and positions, and the variables that the configuration asks for."""
         self._server = Server("rsyslog", folder)
-        self._settings = dict(settings)
+        # A proxy of the environment must not see what goes to this machine.
+        self._settings = {**settings, "no_proxy": "127.0.0.1,localhost"}
 
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait until it has taken its configuration.
