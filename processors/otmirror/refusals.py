@@ -13,6 +13,8 @@ LOGGER = "otmirror.refused"
 """The name every line comes under; `otmirror.audit` looks for it."""
 
 _log = logging.getLogger(LOGGER)
+# Where nobody has set up logging, as in the command, nothing is written to its output.
+_log.addHandler(logging.NullHandler())
 
 
 def report(protocol: str, device: str, service: str, count: int) -> None:
