@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from auditing import DELIVERED, Person, Store, counted, panels, tampered
-from pilots import await_that
 
 from otmirror.audit.indices import expire
 from otmirror.embedded import opensearch, rsyslog
@@ -30,6 +28,9 @@ from otmirror.loopthread import LoopThread
 from otmirror.pki.development import Wanted, make
 from otmirror.plant import Plant, PlantConfig
 from otmirror.workspace import PROJECT
+
+from .auditing import DELIVERED, Person, Store, counted, panels, tampered
+from .pilots import await_that
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
@@ -161,10 +162,9 @@ def deny(site: Site, number: int, many: int = 1) -> None:
 @pytest.fixture(scope="module")
 def shipper(site: Site, store: opensearch.OpenSearch) -> Iterator[rsyslog.Rsyslog]:
     folder = site.trail.parent / "rsyslog"
-    (folder / "positions").mkdir(parents=True)
     running = rsyslog.Rsyslog(folder, {
         "OTMIRROR_AUDIT_FILES": f"{site.trail}/audit-*.jsonl",
-        "OTMIRROR_AUDIT_POSITIONS": str(folder / "positions"),
+        "OTMIRROR_AUDIT_REFUSED": str(folder / "refused.jsonl"),
         "OTMIRROR_OPENSEARCH": store.url,
         "OTMIRROR_OPENSEARCH_USER": "",
         "OTMIRROR_OPENSEARCH_PASSWORD": "",

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, victoriametrics
+from otmirror.embedded import brokers, bundle, install, java, opensearch, rsyslog, victoriametrics
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -26,13 +26,15 @@ class Part(str, Enum):
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests talk to: Node.js, Mosquitto, Kafka; without one of them its tests skip and say so."""
+    """Install what only the tests talk to: Node.js, brokers, OpenSearch, rsyslog; without one its tests skip."""
     if not (shutil.which("node") and shutil.which("npm")):
         say("Node.js: installing Debian's package for the tests against devices of another make")
         if not apt_install("nodejs", "npm"):
             say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
     _broker(brokers.mosquitto_binary, say)
     _broker(lambda: brokers.kafka_jars(say), say)
+    _broker(lambda: opensearch.install(say), say)
+    _broker(rsyslog.install, say)
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:

@@ -20,10 +20,13 @@ class Rsyslog:
     """One rsyslog of the user's own that ships the audit trail's files; it has no other input."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]):
-        """Take the folder for log and positions, and the variables that the configuration asks for."""
+        """Take the folder for log and scratch, and the variables that the configuration asks for but the scratch."""
         self._server = Server("rsyslog", folder)
         # A proxy of the environment must not see what goes to this machine.
-        self._settings = {**settings, "no_proxy": "127.0.0.1,localhost"}
+        self._scratch = self._server.folder / "scratch"
+        self._settings = {
+            "OTMIRROR_AUDIT_SCRATCH": str(self._scratch), "no_proxy": "127.0.0.1,localhost", **settings
+        }  # fmt: skip
 
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait until it has taken its configuration.
@@ -33,10 +36,10 @@ class Rsyslog:
             ConfigError: it does not accept the configuration.
         """
         binary = install()
-        folder = self._server.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        pid = folder / "rsyslogd.pid"
-        pid.unlink(missing_ok=True)
+        # As systemd does for the delivered unit.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+        pid = self._scratch / "rsyslogd.pid"
         argv = [str(binary), "-n", "-f", str(CONFIGURATION), "-i", str(pid)]
         check = subprocess.run(
             [str(binary), "-N1", "-f", str(CONFIGURATION)],
@@ -48,7 +51,7 @@ class Rsyslog:
         self._server.start(argv, pid.exists, timeout, env=self._settings)
 
     def stop(self) -> None:
-        """Stop it; it goes on where it was."""
+        """Stop it."""
         self._server.stop(5.0)
 
     def kill(self) -> None:
