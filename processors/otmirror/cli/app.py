@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from otmirror.cli import (
+    audit,
     demo,
     flow,
     lakehouse,
@@ -22,6 +23,7 @@ from otmirror.cli import (
     secrets,
     setup,
     sizing,
+    supply,
     taglist,
     zones,
 )
@@ -41,6 +43,8 @@ app.add_typer(opcua.app, name="opcua")
 app.add_typer(zones.app, name="zones")
 app.add_typer(policy.app, name="policy")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(audit.app, name="audit")
+app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)

@@ -6,12 +6,25 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, nftables, opa, openbao, stunnel, victoriametrics
+from otmirror.embedded import (
+    brokers,
+    bundle,
+    install,
+    java,
+    nftables,
+    opa,
+    openbao,
+    opensearch,
+    rsyslog,
+    stunnel,
+    victoriametrics,
+)
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -35,11 +48,10 @@ def peers(say: Callable[[str], object]) -> None:
             say("Node.js: installing Debian's package for the tests against devices of another make")
             if not apt_install("nodejs", "npm"):
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-        _peer(brokers.mosquitto_binary, say)
-        _peer(lambda: brokers.kafka_jars(say), say)
-        _peer(nftables.nft_binary, say)
-        _peer(lambda: openbao.install(say), say)
-        _peer(stunnel.binary, say)
+        for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install):
+            _peer(have, say)
+        for build in (brokers.kafka_jars, openbao.install, opensearch.install):
+            _peer(partial(build, say), say)
         building.result()
 
 

@@ -19,6 +19,7 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
+from otmirror import refusals
 from otmirror.errors import ReadOnlyError, UnavailableError
 
 READ_REQUESTS: dict[str, type[ModbusPDU]] = {
@@ -188,6 +189,8 @@ class GuardedClient:
             code = pdu.function_code
             if code not in ALLOWED or pdu.dev_id not in self._units:
                 self.refused[code] += 1
+                where = f"function code {code} to unit {pdu.dev_id}"
+                refusals.report("modbus", f"{self.host}:{self.port}", where, self.refused[code])
                 raise ReadOnlyError(
                     f"refused function code {code} to unit {pdu.dev_id} of {self.host}:{self.port}: only reads"
                     f" (1 to 4) of units {sorted(self._units)} are allowed; nothing was sent"

@@ -9,6 +9,7 @@ from typing import Any
 from asyncua import ua
 from asyncua.observer import Observer
 
+from otmirror import refusals
 from otmirror.errors import ReadOnlyError
 
 ALLOWED: dict[type, str] = {
@@ -41,6 +42,8 @@ class ReadOnlyGuard(Observer):
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.device = ""
+        """The server that requests go to, for the report of a refusal."""
 
     def observe_request(self, request: Any) -> AbstractContextManager[None]:
         """Called by asyncua with every service request before it is encoded and sent.
@@ -55,6 +58,7 @@ class ReadOnlyGuard(Observer):
         return nullcontext()
 
     def refusal(self, service: str) -> ReadOnlyError:
-        """Count a service as refused and return the error to raise."""
+        """Count a service as refused, report it for the audit trail, and return the error to raise."""
         self.refused[service] += 1
+        refusals.report("opcua", self.device, service, self.refused[service])
         return ReadOnlyError(f"OPC UA service {service} is not on the read-only allow-list; nothing was sent")

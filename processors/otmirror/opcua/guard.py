@@ -351,6 +351,7 @@ class GuardedClient:
         own = identity.own
         client = self._client = Client(config.endpoint, timeout=config.request_timeout)
         client.uaclient.observer = self._guard
+        self._guard.device = config.endpoint
         client.name = "otmirror"
         client.description = f"otmirror {config.source}"
         client.application_uri = own.application_uri if own else security.application_uri()
