@@ -4,6 +4,8 @@ VENV := $(WORK)/venv
 BIN := $(VENV)/bin
 DURATION ?= 60
 PYTEST := $(BIN)/python -m pytest
+# Two at a time: one drives NiFi, the other everything else, most of which is waiting.
+TESTS := $(PYTEST) -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
 export OTMIRROR_WORK := $(abspath $(WORK))
 
 # The first interpreter that NiFi's Python bridge supports; `make PYTHON=...` names another one.
@@ -12,7 +14,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar bench bench-bus bench-opcua bench-source soak chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,16 +40,18 @@ run: setup ## the same, until Ctrl-C; prints the addresses of the canvas and of 
 
 test: setup ## the essential tests, all tiers
 	@$(BIN)/otmirror setup --only peers
-	@$(PYTEST) -m "not heavy"
+	@$(TESTS) -m "not heavy"
 
 test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
 	@$(BIN)/otmirror setup --only peers
-	@$(PYTEST) -m heavy
+	@$(TESTS) -m heavy
 
-check: $(VENV)/ready ## ruff, mypy and the contract with NiFi
+check: $(VENV)/ready ## ruff, mypy, the policy where there is an OPA, known vulnerabilities where there is a database
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/otmirror policy check --skip-without-opa flows/*.json docker-compose.yml
+	@$(BIN)/otmirror supply scan
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff check --fix .
@@ -55,6 +59,12 @@ format: $(VENV)/ready ## format the code
 
 nar: setup ## build dist/otmirror-nar-<version>.nar, for a NiFi's autoload folder
 	@$(BIN)/otmirror nar
+
+sbom: setup ## bill of materials and licences of what the NAR brings along, in dist/
+	@$(BIN)/otmirror supply sbom
+
+lock: $(VENV)/ready ## processors/requirements.lock anew, after a change of requirements.txt
+	@$(BIN)/otmirror supply lock
 
 bench: setup ## samples/s at saturation, freshness at 2,000 tags a second, memory; see bench/RESULTS.md
 	@$(BIN)/python bench/pilot.py

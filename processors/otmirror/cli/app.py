@@ -7,7 +7,26 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, pki, plant, roles, secrets, setup, sizing, taglist
+from otmirror.cli import (
+    audit,
+    demo,
+    flow,
+    lakehouse,
+    nar,
+    nifi,
+    opcua,
+    pki,
+    plant,
+    policy,
+    prove,
+    roles,
+    secrets,
+    setup,
+    sizing,
+    supply,
+    taglist,
+    zones,
+)
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -21,12 +40,17 @@ app.add_typer(flow.app, name="flow")
 app.add_typer(taglist.app, name="taglist")
 app.add_typer(lakehouse.app, name="lakehouse")
 app.add_typer(opcua.app, name="opcua")
+app.add_typer(zones.app, name="zones")
+app.add_typer(policy.app, name="policy")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(audit.app, name="audit")
+app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
+app.command("prove")(prove.prove)
 app.command("sizing")(sizing.sizing)
 
 

@@ -16,10 +16,12 @@ from otmirror.workspace import PROJECT, work
 PROCESSORS = PROJECT / "processors"
 BUNDLED = Path("NAR-INF") / "bundled-dependencies"
 REQUIREMENTS = PROCESSORS / "requirements.txt"
+LOCK = PROCESSORS / "requirements.lock"
+"""The same with the hashes of the packages' files: nothing else is installed."""
 
 
 def bundle_dependencies(say: Callable[[str], object] = print) -> Path:
-    """Fill processors/NAR-INF/bundled-dependencies from requirements.txt unless it is up to date; return it.
+    """Fill processors/NAR-INF/bundled-dependencies from requirements.lock unless it is up to date; return it.
 
     Raises:
         ConfigError: a requirement cannot be had in the version asked for.
@@ -44,14 +46,14 @@ def bundle_dependencies(say: Callable[[str], object] = print) -> Path:
 
 def fingerprint() -> str:
     """Return what the bundle depends on: the requirements and the Python they are for."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     return f"{digest} {sys.implementation.cache_tag} {sys.platform}"
 
 
 def _pip(target: Path) -> None:
     argv = [
         sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
-        "--target", str(target), "--requirement", str(REQUIREMENTS),
+        "--target", str(target), "--require-hashes", "--requirement", str(LOCK),
     ]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=1200, check=False)
     if done.returncode == 0:
@@ -59,7 +61,17 @@ def _pip(target: Path) -> None:
     errors = [line.strip() for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
     why = errors[0].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
     kind = ConfigError if "No matching distribution" in done.stderr else UnavailableError
-    raise kind(f"pip could not install {REQUIREMENTS.name}: {why[:300]}")
+    if "HASHES" in done.stderr:
+        kind, why = (
+            ConfigError,
+            f"a package is not the one that was locked, or another file of it: {_mismatch(done.stderr)}",
+        )
+    raise kind(f"pip could not install {LOCK.name}: {why[:300]}")
+
+
+def _mismatch(told: str) -> str:
+    """Return which package pip means."""
+    return next((line.strip().partition(" from ")[0] for line in told.splitlines() if " from " in line), "see pip")
 
 
 def _strip(target: Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -19,6 +19,7 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
+from otmirror import refusals
 from otmirror.errors import ReadOnlyError, UnavailableError
 
 READ_REQUESTS: dict[str, type[ModbusPDU]] = {
@@ -54,6 +55,24 @@ class DeviceExceptionError(UnavailableError):
     def __init__(self, code: int):
         self.code = code
         super().__init__(f"Modbus exception {code}")
+
+
+def _end_on_nonsense(context: Any) -> None:
+    """Let an answer that pymodbus cannot decode end the connection.
+
+    It would leave that to asyncio, which ends the connection too, and writes a traceback into the log for each one.
+    """
+    receive: Callable[..., int] = context.callback_data
+
+    def received(data: bytes, addr: Any = None) -> int:
+        try:
+            return receive(data, addr=addr)
+        except Exception:  # what a device can make pymodbus raise is not its interface
+            if context.transport is not None:
+                context.transport.abort()
+            return len(data)
+
+    context.callback_data = received
 
 
 def _reason(error: OSError) -> str:
@@ -98,6 +117,7 @@ class GuardedClient:
         client.set_max_no_responses(_NEVER)
         # The default of one frame drops everything when a late answer and the awaited one arrive together.
         client.ctx.max_buffer_size = 1 << 16
+        _end_on_nonsense(client.ctx)
         try:
             # client.connect() would do the same, but keep the reason to itself.
             await asyncio.wait_for(client.ctx.call_create(), self._timeout)
@@ -169,6 +189,8 @@ class GuardedClient:
             code = pdu.function_code
             if code not in ALLOWED or pdu.dev_id not in self._units:
                 self.refused[code] += 1
+                where = f"function code {code} to unit {pdu.dev_id}"
+                refusals.report("modbus", f"{self.host}:{self.port}", where, self.refused[code])
                 raise ReadOnlyError(
                     f"refused function code {code} to unit {pdu.dev_id} of {self.host}:{self.port}: only reads"
                     f" (1 to 4) of units {sorted(self._units)} are allowed; nothing was sent"

@@ -9,6 +9,7 @@ from typing import Any
 from asyncua import ua
 from asyncua.observer import Observer
 
+from otmirror import refusals
 from otmirror.errors import ReadOnlyError
 
 ALLOWED: dict[type, str] = {
@@ -41,6 +42,8 @@ class ReadOnlyGuard(Observer):
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.device = ""
+        """The server that requests go to, for the report of a refusal."""
 
     def observe_request(self, request: Any) -> AbstractContextManager[None]:
         """Called by asyncua with every service request before it is encoded and sent.
@@ -50,8 +53,12 @@ class ReadOnlyGuard(Observer):
         """
         service = ALLOWED.get(type(request))
         if service is None:
-            refused = type(request).__name__.removesuffix("Request")
-            self.refused[refused] += 1
-            raise ReadOnlyError(f"OPC UA service {refused} is not on the read-only allow-list; nothing was sent")
+            raise self.refusal(type(request).__name__.removesuffix("Request"))
         self.sent[service] += 1
         return nullcontext()
+
+    def refusal(self, service: str) -> ReadOnlyError:
+        """Count a service as refused, report it for the audit trail, and return the error to raise."""
+        self.refused[service] += 1
+        refusals.report("opcua", self.device, service, self.refused[service])
+        return ReadOnlyError(f"OPC UA service {service} is not on the read-only allow-list; nothing was sent")

@@ -204,7 +204,8 @@ class GuardedClient:
 
     async def _exchanged(self, service: wire.Service, body: Sequence[bytes], timeout: float | None) -> bytes:
         client = self._live.uaclient
-        # The guard's word counts here too, though these bytes can be nothing but what they say.
+        if service not in wire.SERVICES:  # its bytes might be those of another service than the guard is asked about
+            raise self._guard.refusal("of unknown bytes")
         with client.observer.observe_request(service.request()):
             if client.protocol is None:
                 raise ConnectionError("Connection is not open")
@@ -350,6 +351,7 @@ class GuardedClient:
         own = identity.own
         client = self._client = Client(config.endpoint, timeout=config.request_timeout)
         client.uaclient.observer = self._guard
+        self._guard.device = config.endpoint
         client.name = "otmirror"
         client.description = f"otmirror {config.source}"
         client.application_uri = own.application_uri if own else security.application_uri()

@@ -1,0 +1,1 @@
+"""What the bundle is made of: its bill of materials, its licences, its known vulnerabilities."""
