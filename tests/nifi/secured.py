@@ -131,7 +131,7 @@ class Secured(Stack):
         [user] = [
             u["id"] for u in rest.get("/tenants/users")["users"] if u["component"]["identity"] == self.https.admin
         ]
-        for resource in ("/provenance", f"/provenance-data/process-groups/{root}", f"/data/process-groups/{root}"):
+        for resource in ("/provenance", f"/provenance-data/process-groups/{root}"):
             policy = {"action": "read", "resource": resource, "users": [{"id": user}], "userGroups": []}
             rest.post("/policies", {"revision": {"version": 0}, "component": policy})
         super().import_flow()
