@@ -20,6 +20,8 @@ def _config(context):
         password=nifi.secret(context, p.PASSWORD),
         token=nifi.secret(context, p.TOKEN),
         ca_file=nifi.text(context, p.CA_FILE),
+        client_certificate=nifi.text(context, p.CLIENT_CERTIFICATE),
+        client_key=nifi.text(context, p.CLIENT_KEY),
         extra_labels=nifi.text(context, p.EXTRA_LABELS),
         prefix=nifi.text(context, p.METRIC_PREFIX) or "ot",
         retention=nifi.period(context, p.RETENTION, 31 * 86400.0),
@@ -67,7 +69,8 @@ def _sink(context):
     keywords=["TLS", "vmauth", "authentication"],
     configuration="""
         Give an https:// URL; when its certificate is your own authority's, name that authority's certificate in
-        CA Certificate File. Set Username and Password, or Bearer Token. Let the user read /metrics too, or set
+        CA Certificate File. Set Username and Password, or Bearer Token; a client certificate where a proxy before the
+        server wants one. Let the user read /metrics too, or set
         Check Acceptance to false.
         """,
 )
@@ -109,6 +112,16 @@ class ToVictoriaMetrics(FlowFileTransform):
         name="CA Certificate File",
         description="PEM file with the authority's certificate that signed the server's; only for https. Unset: the "
         "public authorities.",
+    )
+    CLIENT_CERTIFICATE = PropertyDescriptor(
+        name="Client Certificate File",
+        description="PEM file with this client's certificate and its chain, for a proxy that wants one; needs Client "
+        "Key File. The open VictoriaMetrics itself asks for none.",
+    )
+    CLIENT_KEY = PropertyDescriptor(
+        name="Client Key File",
+        description="PEM file with the key of the client certificate, without a password and readable by NiFi's user "
+        "only.",
     )
     EXTRA_LABELS = PropertyDescriptor(
         name="Extra Labels",
@@ -200,6 +213,8 @@ class ToVictoriaMetrics(FlowFileTransform):
             self.PASSWORD,
             self.TOKEN,
             self.CA_FILE,
+            self.CLIENT_CERTIFICATE,
+            self.CLIENT_KEY,
             self.EXTRA_LABELS,
             self.METRIC_PREFIX,
             self.RETENTION,

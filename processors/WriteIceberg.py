@@ -26,8 +26,11 @@ def _config(context):
         token=nifi.secret(context, p.CATALOG_TOKEN),
         s3_endpoint=nifi.text(context, p.S3_ENDPOINT),
         s3_region=nifi.text(context, p.S3_REGION),
-        s3_access_key=nifi.text(context, p.S3_ACCESS_KEY),
+        s3_access_key=nifi.secret(context, p.S3_ACCESS_KEY),
         s3_secret_key=nifi.secret(context, p.S3_SECRET_KEY),
+        ca_file=nifi.text(context, p.CA_FILE),
+        client_certificate=nifi.text(context, p.CLIENT_CERTIFICATE),
+        client_key=nifi.text(context, p.CLIENT_KEY),
         snapshot_retention=nifi.period(context, p.SNAPSHOT_RETENTION, 86400.0),
         telegraf_tag=nifi.text(context, p.TELEGRAF_TAG) or DEFAULT_TAG,
         telegraf_source=nifi.text(context, p.TELEGRAF_SOURCE) or DEFAULT_SOURCE,
@@ -173,7 +176,9 @@ class WriteIceberg(FlowFileTransform):
     )
     S3_ACCESS_KEY = PropertyDescriptor(
         name="S3 Access Key",
-        description="Access key id; needs S3 Secret Key. Unset: what the catalog or the machine's environment gives.",
+        description="Access key id; needs S3 Secret Key. Unset: what the catalog or the machine's environment gives. "
+        "Sensitive as its secret is, so that both can come from a vault and change together.",
+        sensitive=True,
         dependencies=[PropertyDependency(CATALOG_TYPE, "sql", "rest")],
     )
     S3_SECRET_KEY = PropertyDescriptor(
@@ -181,6 +186,24 @@ class WriteIceberg(FlowFileTransform):
         description="Secret access key; needs S3 Access Key.",
         sensitive=True,
         dependencies=[PropertyDependency(CATALOG_TYPE, "sql", "rest")],
+    )
+    CA_FILE = PropertyDescriptor(
+        name="CA Certificate File",
+        description="PEM file with the authority's certificate that signed those of the REST catalog and of the S3 "
+        "storage; only for https. Unset: the public authorities.",
+        dependencies=[PropertyDependency(CATALOG_TYPE, "sql", "rest")],
+    )
+    CLIENT_CERTIFICATE = PropertyDescriptor(
+        name="Client Certificate File",
+        description="PEM file with this client's certificate and its chain, for a REST catalog that wants one; needs "
+        "Client Key File. The S3 storage is shown none.",
+        dependencies=[PropertyDependency(CATALOG_TYPE, "rest")],
+    )
+    CLIENT_KEY = PropertyDescriptor(
+        name="Client Key File",
+        description="PEM file with the key of the client certificate, without a password and readable by NiFi's user "
+        "only.",
+        dependencies=[PropertyDependency(CATALOG_TYPE, "rest")],
     )
     SNAPSHOT_RETENTION = PropertyDescriptor(
         name="Snapshot Retention",
@@ -232,6 +255,9 @@ class WriteIceberg(FlowFileTransform):
             self.S3_REGION,
             self.S3_ACCESS_KEY,
             self.S3_SECRET_KEY,
+            self.CA_FILE,
+            self.CLIENT_CERTIFICATE,
+            self.CLIENT_KEY,
             self.SNAPSHOT_RETENTION,
             self.TELEGRAF_TAG,
             self.TELEGRAF_SOURCE,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from bus_clients import EXPECTED, consume, in_order, kafka_settings, sent_rows
@@ -23,6 +25,9 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+
+from otmirror.embedded.pki import Authority
+from otmirror.pki.authority import Validity
 
 pytestmark = pytest.mark.heavy
 TOPIC = "ot.v1.acme.north"
@@ -65,11 +70,16 @@ def publish(client: Producer, topic: str, lines: list[bytes]) -> list[object]:
     return errors
 
 
-def test_certificates_and_rules(bus, authority):
+def test_certificates_and_rules(bus, authority, tmp_path):
     edge = authority.issue("edge")
     line = b'{"tag":"a","value":1}'
     with pytest.raises(KafkaException):
         AdminClient(kafka_settings(bus.address, edge, certificate=False)).list_topics(timeout=5)
+    over = Validity.lasting(1, datetime.now(timezone.utc) - timedelta(days=3))
+    foreign = replace(Authority(tmp_path / "other").issue("edge"), authority=edge.authority)
+    for bad in (authority.issue("edge-of-yesterday", over), foreign):
+        with pytest.raises(KafkaException):
+            AdminClient(kafka_settings(bus.address, bad)).list_topics(timeout=5)
     assert TOPIC in AdminClient(kafka_settings(bus.address, edge)).list_topics(timeout=10).topics
     for name in ("stranger", "hub"):
         client = producer(bus, authority.issue(name), **{"message.timeout.ms": 5000, "enable.idempotence": False})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from bus_clients import EXPECTED, WITHIN, Mqtt, context, in_order, sent_rows
 
 from otmirror.embedded.pki import Authority
 from otmirror.embedded.processes import free_port, port_is_free, wait_until
+from otmirror.pki.authority import Validity
 
+OVER = Validity.lasting(1, datetime.now(timezone.utc) - timedelta(days=3))
 TOPIC = "ot/v1/acme/north/_batch/plc"
 RULES = "user edge\ntopic write ot/v1/#\nuser hub\ntopic read ot/v1/#\n"
 
@@ -62,6 +65,8 @@ def test_certificates_are_required(secured, authority, tmp_path):
     other = Authority(tmp_path / "other").issue("edge")
     stranger.load_cert_chain(other.certificate, other.key)
     assert refuses(secured.port, stranger)
+    late = context(authority.issue("edge-of-yesterday", OVER))
+    assert refuses(secured.port, late)
 
 
 def test_only_a_name_with_a_rule_reaches_the_subscriber(secured, authority):

@@ -19,6 +19,7 @@ from otmirror.cli import (
     plant,
     prove,
     roles,
+    secrets,
     setup,
     sizing,
     supply,
@@ -39,6 +40,7 @@ app.add_typer(lakehouse.app, name="lakehouse")
 app.add_typer(opcua.app, name="opcua")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)

@@ -57,6 +57,12 @@ Security = Annotated[
     Path | None,
     typer.Option(help="Folder for a certificate: OPC UA then also has Basic256Sha256 endpoints."),
 ]
+Trusted = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with the client certificates, or their authorities, to let in: encrypted, and no others."
+    ),
+]
 User = Annotated[str | None, typer.Option(help="The only user OPC UA lets in; without it anonymous.")]
 PasswordFile = Annotated[Path | None, typer.Option(help="File with that user's password.")]
 WriteTags = Annotated[Path | None, typer.Option(help="Folder to write the tag lists of what is served to.")]
@@ -80,6 +86,7 @@ def plant(
     no_opcua: NoOpcUa = False,
     no_modbus: NoModbus = False,
     security: Security = None,
+    trusted: Trusted = None,
     user: User = None,
     password_file: PasswordFile = None,
     write_tags: WriteTags = None,
@@ -100,6 +107,7 @@ def plant(
         opcua_port=None if no_opcua else opcua_port,
         modbus_port=None if no_modbus else modbus_port,
         security=security,
+        trusted=trusted,
         user=user,
         password=_password(password_file),
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, opensearch, rsyslog, victoriametrics
+from otmirror.embedded import brokers, bundle, install, java, openbao, opensearch, rsyslog, stunnel, victoriametrics
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -35,6 +35,8 @@ def peers(say: Callable[[str], object]) -> None:
     _broker(lambda: brokers.kafka_jars(say), say)
     _broker(lambda: opensearch.install(say), say)
     _broker(rsyslog.install, say)
+    _broker(lambda: openbao.install(say), say)
+    _broker(stunnel.binary, say)
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
+from otmirror.embedded.brokers import Tls
 from otmirror.embedded.install import locked
 from otmirror.embedded.loopback import session
 from otmirror.embedded.maven import apt_download
@@ -42,13 +44,25 @@ def install(say: Callable[[str], object] = print) -> Path:
         return _found() or _built(say) or _packaged(say)
 
 
+@dataclass(frozen=True)
+class Guard:
+    """HTTPS and basic authentication: the server's files, the user and the file with its password."""
+
+    tls: Tls
+    user: str
+    password_file: Path
+
+
 class VictoriaMetrics:
     """One VictoriaMetrics on 127.0.0.1 with its data in `folder`."""
 
-    def __init__(self, folder: Path, port: int = 0, binary: Path | None = None):
-        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary."""
+    def __init__(self, folder: Path, port: int = 0, binary: Path | None = None, guard: Guard | None = None):
+        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary.
+
+        With a `guard` it speaks HTTPS only, and to that user only.
+        """
         self._server = Server("VictoriaMetrics", folder)
-        self._binary, self._wanted_port = binary, port
+        self._binary, self._wanted_port, self._guard = binary, port, guard
 
     @property
     def port(self) -> int:
@@ -58,7 +72,7 @@ class VictoriaMetrics:
     @property
     def url(self) -> str:
         """The address of its API and of its own UI (under /vmui)."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._guard else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -91,8 +105,9 @@ class VictoriaMetrics:
                 "-dedup.minScrapeInterval=1ms",
                 # A query right after a write must find it.
                 "-search.latencyOffset=0s",
+                *self._guarded(),
             ],
-            lambda: _healthy(port),
+            lambda: _healthy(self.url, self._guard),
             timeout,
             info={"port": port},
         )
@@ -105,12 +120,26 @@ class VictoriaMetrics:
         """End it at once, as a crash would."""
         self._server.kill()
 
+    def _guarded(self) -> list[str]:
+        if self._guard is None:
+            return []
+        return [
+            "-tls",
+            f"-tlsCertFile={self._guard.tls.certificate}",
+            f"-tlsKeyFile={self._guard.tls.key}",
+            "-tlsMinVersion=TLS12",
+            f"-httpAuth.username={self._guard.user}",
+            # Read again every second: a new password needs no restart, and none is seen in the arguments.
+            f"-httpAuth.password=file://{self._guard.password_file}",
+        ]
 
-def _healthy(port: int) -> bool:
-    url = f"http://127.0.0.1:{port}/health"
+
+def _healthy(url: str, guard: Guard | None) -> bool:
+    verify = str(guard.tls.authority) if guard else True
     try:
         with session(url) as asking:
-            return asking.get(url, timeout=2).ok
+            # Before anybody logs in, it is known by its certificate.
+            return asking.get(f"{url}/health", timeout=2, verify=verify).status_code in (200, 401)
     except requests.RequestException:
         return False
 

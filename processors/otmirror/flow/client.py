@@ -18,6 +18,7 @@ from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.flow import status as view
 from otmirror.flow.api import Json, Rest
 from otmirror.flow.canonical import Flow, load
+from otmirror.flow.parameters import Parameters, check_known
 from otmirror.flow.provenance import Event, Provenance
 from otmirror.flow.status import Bulletin, Component, FlowStatus, Queue
 
@@ -28,7 +29,7 @@ _TYPED = (
 )
 
 
-class NifiApi(Provenance):
+class NifiApi(Parameters, Provenance):
     """One NiFi. Every method raises ConfigError or UnavailableError with one line when NiFi says no or nothing."""
 
     def __init__(self, url: str, timeout: float = 60.0):
@@ -140,40 +141,6 @@ class NifiApi(Provenance):
         revision = self.rest.get(f"/process-groups/{group}")["revision"]["version"]
         self.rest.delete(f"/process-groups/{group}", version=revision)
         return waiting
-
-    # Parameters.
-
-    def parameters(self, group: str) -> dict[str, str | None]:
-        """Return the values of a flow's parameters by name; None for sensitive ones and those without a value."""
-        context = self._context(group)
-        told = context["component"]["parameters"] if context else []
-        return {
-            p["parameter"]["name"]: None if p["parameter"]["sensitive"] else p["parameter"].get("value") for p in told
-        }
-
-    def set_parameters(self, group: str, values: Mapping[str, str]) -> None:
-        """Set parameters of a flow; components that use them are stopped and started again by NiFi.
-
-        Raises:
-            ConfigError: the flow has no such parameter.
-        """
-        context = self._context(group)
-        have = {p["parameter"]["name"]: p["parameter"] for p in (context["component"]["parameters"] if context else [])}
-        _check_known(values, have, "this flow")
-        if not values or context is None:
-            return
-        body = {
-            "id": context["id"],
-            "revision": context["revision"],
-            "component": {
-                "id": context["id"],
-                "parameters": [
-                    {"parameter": {"name": n, "sensitive": have[n]["sensitive"], "value": v}} for n, v in values.items()
-                ],
-            },
-        }
-        path = f"/parameter-contexts/{context['id']}/update-requests"
-        self._request(path, body, "request", "setting parameters")
 
     # Running.
 
@@ -301,6 +268,10 @@ class NifiApi(Provenance):
         told = self.rest.get("/flow/bulletin-board", groupId=groups, after=after, limit=1000)
         return tuple(sorted(map(view.bulletin, told["bulletinBoard"]["bulletins"]), key=lambda b: b.id))
 
+    def post_bulletin(self, level: str, category: str, message: str) -> None:
+        """Tell the operator something on the canvas (INFO, WARNING or ERROR); it is of no component of a flow."""
+        self.rest.post("/controller/bulletin", {"bulletin": {"level": level, "category": category, "message": message}})
+
     def status(self, group: str) -> FlowStatus:
         """Return a flow's processors, queues and bulletins."""
         snapshot = self._snapshot(group)
@@ -365,15 +336,6 @@ class NifiApi(Provenance):
         told = self.rest.get(path, includeAncestorGroups="false", includeDescendantGroups="true")
         return [s for s in told["controllerServices"] if not states or s["component"]["state"] in states]
 
-    def _context(self, group: str) -> Json | None:
-        reference = self.rest.get(f"/process-groups/{group}")["component"].get("parameterContext")
-        return self.rest.get(f"/parameter-contexts/{reference['id']}") if reference else None
-
-    def _request(self, path: str, body: Json, key: str, what: str) -> None:
-        told = self.rest.work_off(path, body, key, what, 120.0)
-        if told.get("failureReason"):
-            raise ConfigError(f"NiFi: {what} failed: {told['failureReason']}")
-
     def _await(self, what: str, done: Callable[[], bool], timeout: float = 180.0) -> None:
         if not wait_until(done, timeout, _PAUSE):
             raise UnavailableError(f"NiFi at {self.rest.url}: waited {timeout:.0f} s for {what}")
@@ -390,14 +352,7 @@ def _counts(queues: Mapping[str, int]) -> str:
 
 def _check_names(flow: Flow, params: Mapping[str, str], path: Path) -> None:
     contexts = (flow.get("parameterContexts") or {}).values()
-    _check_known(params, {p["name"] for context in contexts for p in context.get("parameters") or ()}, str(path))
-
-
-def _check_known(values: Mapping[str, str], known: Any, where: str) -> None:
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        listed = ", ".join(sorted(known)) or "none"
-        raise ConfigError(f"{where} has no parameter {', '.join(unknown)} (it has: {listed})")
+    check_known(params, {p["name"] for context in contexts for p in context.get("parameters") or ()}, str(path))
 
 
 def _awaited(component: Component) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from otmirror import netfault
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.iceberg.config import Config
-from otmirror.iceberg.durable import DurableFileIO, make_folder
+from otmirror.iceberg.durable import S3_CA, DurableFileIO, make_folder
+from otmirror.tlsfiles import AUTHORITY, CERTIFICATE, TlsFiles
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
@@ -41,19 +43,25 @@ TEMPORARY = (
 """Errors of a catalog or storage that may go away by themselves or by somebody's repair."""
 
 
-class _Timeouts(HTTPAdapter):
-    """pyiceberg sends its requests without a timeout."""
+class _Adapter(HTTPAdapter):
+    """pyiceberg sends its requests without a timeout, and lets the environment name another authority than ours."""
+
+    def __init__(self, authority: str | None):
+        self._authority = authority
+        super().__init__()
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT
+        kwargs["verify"] = self._authority or kwargs.get("verify", True)
         return super().send(request, **kwargs)
 
 
 class _RestCatalog(RestCatalog):
     def _config_headers(self, session: requests.Session) -> None:
         # The first thing pyiceberg does with a new session, before it asks for a token.
-        session.mount("https://", _Timeouts())
-        session.mount("http://", _Timeouts())
+        adapter = _Adapter(self.properties.get("ssl", {}).get("cabundle"))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         super()._config_headers(session)
 
 
@@ -101,8 +109,8 @@ def open_catalog(config: Config) -> Catalog:
         raise ConfigError(f"the catalog at {where} cannot be opened: {hidden(str(error), config)}") from None
 
 
-def _properties(config: Config) -> dict[str, str]:
-    properties = {"s3.connect-timeout": "10", "s3.request-timeout": "60", **config.more}
+def _properties(config: Config) -> dict[str, Any]:
+    properties: dict[str, Any] = {"s3.connect-timeout": "10", "s3.request-timeout": "60", **config.more}
     warehouse = f"file://{config.folder}" if config.folder else config.warehouse
     given = {
         "uri": _uri(config),
@@ -114,9 +122,18 @@ def _properties(config: Config) -> dict[str, str]:
         "s3.access-key-id": config.s3_access_key,
         "s3.secret-access-key": config.s3_secret_key,
     }
-    if config.folder and config.catalog_type != "rest":
+    if (config.folder and config.catalog_type != "rest") or (config.ca_file and "py-io-impl" not in config.more):
         given["py-io-impl"] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
+        given[S3_CA] = config.ca_file
+    if config.catalog_type == "rest":
+        properties["ssl"] = _ssl(config.tls)
     return properties | {name: value for name, value in given.items() if value}
+
+
+def _ssl(tls: TlsFiles) -> dict[str, Any]:
+    """Return the files as pyiceberg's RestCatalog takes them."""
+    client = {"client": dict(zip(("cert", "key"), tls.pair, strict=True))} if tls.pair else {}
+    return client | ({"cabundle": tls.authority} if tls.authority else {})
 
 
 def _uri(config: Config) -> str:
@@ -152,7 +169,7 @@ def explain(error: BaseException, config: Config) -> str:
 def _explain(error: BaseException, config: Config) -> str:
     catalog = f"the catalog at {config.uri or config.warehouse}"
     if isinstance(error, requests.RequestException):
-        return f"{catalog}: {netfault.words(error)}; check Catalog URI"
+        return f"{catalog}: {netfault.words(error)}; check {_wrong(error)}"
     if isinstance(error, (exceptions.UnauthorizedError, exceptions.ForbiddenError, exceptions.OAuthError)):
         return f"{catalog} refuses the login; check Catalog Token or Catalog Credential: {error}"
     if isinstance(error, exceptions.RESTError):
@@ -166,6 +183,12 @@ def _explain(error: BaseException, config: Config) -> str:
     return f"{catalog}: {type(error).__name__}: {error}"
 
 
+def _wrong(error: requests.RequestException) -> str:
+    if netfault.blames_client_certificate(error):
+        return CERTIFICATE
+    return AUTHORITY if isinstance(error, requests.exceptions.SSLError) else "Catalog URI"
+
+
 def _database_advice(text: str, config: Config) -> str:
     if config.folder and ("unable to open" in text or "readonly" in text):
         return f"; Warehouse {config.folder} is not writable by user {_user()}"
@@ -177,6 +200,11 @@ def _storage(error: OSError, config: Config) -> str:
     if number is None and "[errno " in str(error):
         number = int(str(error).split("[errno ")[1].split("]")[0])
     reason = os.strerror(number) if number else str(error) or type(error).__name__
+    # libcurl's CURLE_PEER_FAILED_VERIFICATION, as Arrow quotes it.
+    if "curlCode: 60" in reason:
+        found = re.search(r"verify result: ([^(]+)", reason)
+        why = found[1].strip() if found else "its certificate is not for this host"
+        return f"Warehouse {config.warehouse}: TLS: {why}; check {AUTHORITY} and S3 Endpoint"
     if number == errno.ENOSPC:
         return f"Warehouse {config.warehouse}: {reason}"
     if config.folder:

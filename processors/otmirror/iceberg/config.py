@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from otmirror.errors import MistakesError
 from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG, template_problems
+from otmirror.tlsfiles import TlsFiles
 
 CATALOG_TYPES = ("sqlite", "sql", "rest")
 DAY = 86400.0
@@ -45,6 +46,9 @@ class Config:
     s3_region: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
     snapshot_retention: float = DAY
     telegraf_tag: str = DEFAULT_TAG
     telegraf_source: str = DEFAULT_SOURCE
@@ -58,6 +62,7 @@ class Config:
             MistakesError: with every mistake.
         """
         problems = [*_place_problems(self), *_secret_problems(self)]
+        problems += self.tls.problems(secured=_secured(self))
         problems += template_problems(self.telegraf_tag, self.telegraf_source)
         for title, name in (("Samples Table", self.samples_table), ("Rejects Table", self.rejects_table)):
             if not _NAME.fullmatch(name):
@@ -71,6 +76,11 @@ class Config:
         problems += [f"{name}: use the property {_OWN[name]}" for name in self.more if name in _OWN]
         if problems:
             raise MistakesError(problems)
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The files for https, of the REST catalog and, but for the client's own, of the storage."""
+        return TlsFiles(self.ca_file, self.client_certificate, self.client_key)
 
     @property
     def folder(self) -> str | None:
@@ -88,6 +98,12 @@ class Config:
         more += [value.split()[-1] for value in more if value.strip()]  # without its "Bearer"
         found = {s for s in (self.credential, *parts[1:], self.token, self.s3_secret_key, *more) if s}
         return sorted(found, key=len, reverse=True)
+
+
+def _secured(config: Config) -> bool:
+    """Return whether something is spoken to over https; only `http:` in its place says that it is not."""
+    places = [place for place in (config.uri if config.catalog_type == "rest" else None, config.s3_endpoint) if place]
+    return not places or any(place.startswith("https:") for place in places)
 
 
 def _place_problems(config: Config) -> list[str]:

@@ -11,11 +11,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileSystem, S3FileSystem
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+
+S3_CA = "otmirror.s3.ca-file"
+"""Property with the PEM file of the authority to believe of an S3 storage; pyiceberg has none of its own."""
 
 
 class DurableFileIO(PyArrowFileIO):
-    """pyiceberg's file access; a local file is on disk when it is closed."""
+    """pyiceberg's file access; a local file is on disk when it is closed, and S3 is believed by our own authority."""
 
     def new_output(self, location: str) -> PyArrowFile:
         """Return the file to write at `location`."""
@@ -23,6 +27,15 @@ class DurableFileIO(PyArrowFileIO):
         if scheme != "file":
             return super().new_output(location)
         return _Output(location, path, self.fs_by_scheme(scheme, netloc))
+
+    def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
+        made = super()._initialize_s3_fs(netloc)
+        authority = self.properties.get(S3_CA)
+        if not authority or not isinstance(made, S3FileSystem):
+            return made
+        # A file system cannot be changed; what it is pickled as are the arguments it was made with.
+        _, (arguments,) = made.__reduce__()
+        return S3FileSystem(**{**arguments, "tls_ca_file_path": authority})
 
 
 class _Output(PyArrowFile):

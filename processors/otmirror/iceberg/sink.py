@@ -20,6 +20,7 @@ from otmirror.iceberg.writer import Commit, MismatchError, TableWriter
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
 from otmirror.telegraf.decoder import TelegrafDecoder
+from otmirror.tlsfiles import Expiry
 
 EXPIRE_EVERY = 3600.0
 """Seconds between two clean-ups of a table's snapshots."""
@@ -43,6 +44,7 @@ class IcebergSink:
         self._config, self._clock = config, clock
         self._telegraf = TelegrafDecoder(config.telegraf_tag, config.telegraf_source)
         self._notices = Notices(clock.monotonic)
+        self._expiry = Expiry(clock)
         self._writers: dict[str, TableWriter] = {}
         self._catalog: Catalog | None = None
         self._next_expiry: dict[str, float] = {}
@@ -80,6 +82,7 @@ class IcebergSink:
             return self._maintain(attributes)
         batch = samples.batch_id(content)
         with self._lock:
+            self._expiry.look(self._config.tls, self._notices)
             try:
                 told = self._store(content, batch, attributes)
             except (MirrorError, *TEMPORARY) as error:

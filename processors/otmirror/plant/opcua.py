@@ -14,6 +14,8 @@ from typing import Any
 from asyncua import ua as asyncua_ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.truststore import TrustStore
+from asyncua.crypto.validator import CertificateValidator, CertificateValidatorOptions
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -33,6 +35,7 @@ ua: Any = asyncua_ua
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_SENSOR = ua.StatusCode(STATUS["BadSensorFailure"])
 _NO_DATA = ua.StatusCode(STATUS["BadNoData"])
+_CHECKED = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_CLIENT
 # asyncua looks through all of a parent's references for each child it adds.
 _FOLDER_SIZE = 100
 
@@ -42,6 +45,8 @@ class Access:
     """Who may connect: with `folder` also over Basic256Sha256, with `user` only by name and password."""
 
     folder: Path | None = None
+    trusted: Path | None = None
+    """Folder of certificates (.der, .pem): no others, nor what they did not issue, get in, and none without."""
     user: str | None = None
     password: str | None = None
 
@@ -123,6 +128,11 @@ class OpcUaServer:
             await self._server.load_certificate(files[1])
             policies.append(ua.SecurityPolicyType.Basic256Sha256_Sign)
             policies.append(ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt)
+        if self._access.trusted is not None:
+            policies = [ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+            store = TrustStore([self._access.trusted], [])
+            await store.load()
+            self._server.set_certificate_validator(CertificateValidator(_CHECKED, store))
         self._server.set_security_policy(policies)
         token = ua.AnonymousIdentityToken if self._access.user is None else ua.UserNameIdentityToken
         self._server.set_identity_tokens([token])

@@ -48,6 +48,8 @@ class PlantConfig:
     modbus_port: int | None = 5020
     security: Path | None = None
     """Folder of the OPC UA server's certificate; None: no endpoint with security."""
+    trusted: Path | None = None
+    """Folder of the only client certificates OPC UA takes, or of their authorities; None: any, and none."""
     user: str | None = None
     password: str | None = None
 
@@ -122,7 +124,7 @@ class Plant:
         config = self.config
         if config.opcua_port is not None:
             port = _usable(config.opcua_port, "OPC UA", "--opcua-port")
-            access = opcua.Access(config.security, config.user, config.password)
+            access = opcua.Access(config.security, config.trusted, config.user, config.password)
             self._opcua = OpcUaServer(self._pair("opcua", self.wells), port, access, self._clock)
             await self._opcua.build()
         if config.modbus_port is not None:
@@ -177,6 +179,10 @@ def _check(config: PlantConfig) -> None:
         raise ConfigError("--csv serves one well a file: leave out --wells and --tags")
     if config.opcua_port is None and config.modbus_port is None:
         raise ConfigError("neither OPC UA nor Modbus is to be served: leave out --no-opcua or --no-modbus")
+    if config.trusted is not None and config.security is None:
+        raise ConfigError("--trusted needs --security, the folder of the server's own certificate")
+    if config.trusted is not None and not config.trusted.is_dir():
+        raise ConfigError(f"--trusted {config.trusted} is not a folder")
     if (config.user is None) != (config.password is None):
         raise ConfigError("--user and --password-file go together: give both or neither")
 

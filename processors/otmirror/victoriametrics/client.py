@@ -14,6 +14,7 @@ from requests.auth import HTTPBasicAuth
 
 from otmirror import netfault
 from otmirror.errors import UnavailableError
+from otmirror.tlsfiles import AUTHORITY, CERTIFICATE
 from otmirror.victoriametrics.config import Config
 
 ACCEPTED = 204
@@ -63,6 +64,7 @@ class Client:
         self._session.trust_env = False
         if config.ca_file:
             self._session.verify = config.ca_file
+        self._session.cert = config.tls.pair
         if config.username and config.password:
             self._session.auth = HTTPBasicAuth(config.username.encode(), config.password.encode())
         elif config.token:
@@ -147,8 +149,13 @@ class Client:
                 response = request(url)
             return Answer(response.status_code, response.text)
         except (requests.RequestException, OSError, ValueError) as error:
-            advice = "; check CA Certificate File" if isinstance(error, requests.exceptions.SSLError) else ""
-            raise UnavailableError(f"{url}: {netfault.words(error)}{advice}") from None
+            raise UnavailableError(f"{url}: {netfault.words(error)}{_tls_advice(error)}") from None
+
+
+def _tls_advice(error: BaseException) -> str:
+    if netfault.blames_client_certificate(error):
+        return f"; check {CERTIFICATE}"
+    return f"; check {AUTHORITY}" if isinstance(error, requests.exceptions.SSLError) else ""
 
 
 def _compressor(name: str) -> tuple[str | None, Callable[[bytes], bytes]]:

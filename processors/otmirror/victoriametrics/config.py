@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from otmirror.errors import MistakesError
 from otmirror.telegraf.template import DEFAULT_SOURCE, DEFAULT_TAG, template_problems
+from otmirror.tlsfiles import TlsFiles
 
 DAY = 86400.0
 COMPRESSIONS = ("zstd", "gzip", "none")
@@ -33,6 +33,8 @@ class Config:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
     extra_labels: str | None = None
     prefix: str = "ot"
     retention: float = 31 * DAY
@@ -59,6 +61,11 @@ class Config:
             problems.append(f"Compression: {self.compression!r} is none of {', '.join(COMPRESSIONS)}")
         if problems:
             raise MistakesError(problems)
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The files for https."""
+        return TlsFiles(self.ca_file, self.client_certificate, self.client_key)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -91,15 +98,7 @@ def _credential_problems(config: Config) -> list[str]:
         problems.append("Username and Password: set both or none")
     if config.token and not (config.token.isascii() and config.token.isprintable()):
         problems.append("Bearer Token: holds a line break or another character no HTTP header can carry")
-    if config.ca_file:
-        if config.url.startswith("http:"):
-            problems.append("CA Certificate File: has no use with an http:// URL")
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.ca_file)
-        except OSError as error:
-            reason = "holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            problems.append(f"CA Certificate File: {config.ca_file}: {reason}")
-    return problems
+    return problems + config.tls.problems(secured=not config.url.startswith("http:"))
 
 
 def _number_problems(config: Config) -> list[str]:

@@ -13,6 +13,7 @@ from otmirror.errors import UnavailableError
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
 from otmirror.telegraf.decoder import TelegrafDecoder
+from otmirror.tlsfiles import Expiry
 from otmirror.victoriametrics.acceptance import Acceptance
 from otmirror.victoriametrics.client import ACCEPTED, Client
 from otmirror.victoriametrics.config import Config
@@ -32,6 +33,7 @@ class VictoriaMetricsSink:
         self._planner = Planner(config.prefix, config.labels, config.retention, config.quality_interval)
         self._notices = Notices(clock.monotonic)
         self._acceptance = Acceptance(self._client, self._notices, clock.monotonic, config.retention)
+        self._expiry = Expiry(clock)
         self._memory: dict[Series, Seen] = {}
         self._lock = threading.Lock()
 
@@ -55,6 +57,7 @@ class VictoriaMetricsSink:
         """
         decoded = samples.decode(content, self._telegraf)
         with self._lock:
+            self._expiry.look(self._config.tls, self._notices)
             plan = self._planner.plan(decoded.table, self._clock.now_us(), self._memory)
             try:
                 refused = {**self._send(plan.lines), **plan.refused}

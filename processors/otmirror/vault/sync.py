@@ -1,0 +1,112 @@
+"""Secrets of a Vault into the sensitive parameters of a flow, as NiFi's own parameter provider does in a full NiFi.
+
+What was set last is known by the secret's version and the parameter context's revision, never by a value or its digest:
+NiFi does not show sensitive values, and nothing of them is kept here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from otmirror.errors import ConfigError, MirrorError
+from otmirror.flow.client import NifiApi
+from otmirror.vault.client import MOUNT, Secret, Vault
+from otmirror.vault.setup import write_private
+
+REPEAT = 240.0
+"""Seconds after which a fault that lasts is told again: NiFi shows a bulletin for five minutes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a look at the Vault came to: the secret's version, and the parameters set for it (none: it was known)."""
+
+    version: int
+    set: tuple[str, ...] = ()
+
+
+class Sync:
+    """One flow and its secret, `otmirror/<flow>` unless named otherwise; its keys are the parameters' names."""
+
+    def __init__(self, vault: Vault, api: NifiApi, flow: str, state: Path, path: str | None = None):
+        """Take both ends; `state` is the file that remembers which version was set (no secret in it)."""
+        self._vault, self._api, self._flow, self._state = vault, api, flow, state
+        self._path = path or flow
+
+    def once(self) -> Outcome:
+        """Set the flow's sensitive parameters when the secret or the parameters changed since the last time.
+
+        Raises:
+            ConfigError: the login, the policy or the secret is not as it has to be, or a key is no sensitive parameter.
+            UnavailableError: the Vault or NiFi does not answer.
+        """
+        secret = self._vault.read(self._path)
+        context = self._api.parameter_context(self._api.group(self._flow))
+        self._check(secret, context.sensitive)
+        if self._known() == _mark(secret, context.id, context.revision):
+            return Outcome(secret.version)
+        self._api.set_parameters(self._api.group(self._flow), secret.values)
+        # NiFi counts a revision for each change, our own as well.
+        revision = self._api.parameter_context(self._api.group(self._flow)).revision
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        write_private(self._state, json.dumps(_mark(secret, context.id, revision)))
+        return Outcome(secret.version, tuple(sorted(secret.values)))
+
+    def watch(self, every: float, stop: threading.Event, say: Callable[[str], object]) -> None:
+        """Look every `every` seconds until `stop`; faults become a bulletin in NiFi and pass by themselves."""
+        say(f"secrets of {self._flow}: looking at {MOUNT}/{self._path} every {every:g} s")
+        trouble: str | None = None
+        told_at = 0.0
+        while not stop.is_set():
+            try:
+                outcome = self.once()
+            except MirrorError as error:
+                self._tell_notices(say)
+                if str(error) != trouble or time.monotonic() - told_at >= REPEAT:
+                    trouble, told_at = str(error), time.monotonic()
+                    self._tell("ERROR", f"secrets of {self._flow}: {trouble}", say)
+            else:
+                self._tell_notices(say)
+                if outcome.set:
+                    names = ", ".join(outcome.set)
+                    self._tell("INFO", f"secrets of {self._flow}: version {outcome.version} is set ({names})", say)
+                if trouble:
+                    trouble = None
+                    self._tell("INFO", f"secrets of {self._flow}: Vault answers again", say)
+            stop.wait(every)
+        self._vault.close()
+
+    def _tell_notices(self, say: Callable[[str], object]) -> None:
+        while self._vault.notices:
+            self._tell("WARNING", f"secrets of {self._flow}: {self._vault.notices.pop(0)}", say)
+
+    def _tell(self, level: str, message: str, say: Callable[[str], object]) -> None:
+        say(message)
+        # Whether NiFi or the Vault is the one that does not answer: the next look says so anyway.
+        with suppress(MirrorError):
+            self._api.post_bulletin(level, "Vault", message)
+
+    def _check(self, secret: Secret, parameters: Mapping[str, bool]) -> None:
+        where = f"Vault secret {MOUNT}/{self._path}"
+        unknown = sorted(set(secret.values) - set(parameters))
+        if unknown:
+            raise ConfigError(f"{where}: the flow {self._flow!r} has no parameter {', '.join(unknown)}")
+        shown = sorted(key for key in secret.values if not parameters[key])
+        if shown:
+            raise ConfigError(f"{where}: the parameter {', '.join(shown)} is not sensitive, NiFi would show its value")
+
+    def _known(self) -> dict[str, str | int] | None:
+        try:
+            return dict(json.loads(self._state.read_text()))
+        except (OSError, ValueError):
+            return None
+
+
+def _mark(secret: Secret, context: str, revision: int) -> dict[str, str | int]:
+    return {"version": secret.version, "written": secret.written, "context": context, "revision": revision}
