@@ -4,6 +4,8 @@ VENV := $(WORK)/venv
 BIN := $(VENV)/bin
 DURATION ?= 60
 PYTEST := $(BIN)/python -m pytest
+# Two at a time: one drives NiFi, the other everything else, most of which is waiting.
+TESTS := $(PYTEST) -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
 export OTMIRROR_WORK := $(abspath $(WORK))
 
 # The first interpreter that NiFi's Python bridge supports; `make PYTHON=...` names another one.
@@ -38,11 +40,11 @@ run: setup ## the same, until Ctrl-C; prints the addresses of the canvas and of 
 
 test: setup ## the essential tests, all tiers
 	@$(BIN)/otmirror setup --only peers
-	@$(PYTEST) -m "not heavy"
+	@$(TESTS) -m "not heavy"
 
 test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
 	@$(BIN)/otmirror setup --only peers
-	@$(PYTEST) -m heavy
+	@$(TESTS) -m heavy
 
 check: $(VENV)/ready ## ruff, mypy, and known vulnerabilities where a database is to be had
 	@$(BIN)/ruff check .

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from otmirror import ndjson
 from otmirror.status import BAD
 
 SCHEMA = pa.schema(
@@ -79,31 +79,11 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     backfill: bool | None = False
 
 
-class _Shared(msgspec.Struct, omit_defaults=True):
-    """The fields that many lines have in common, in their order."""
-
-    type: str
-    quality: str
-    source: str
-    unit: str | None = None
-
-
-class _Common(msgspec.Struct, omit_defaults=True, gc=False):
-    """A line without `text` and `status`, as most are: `type` holds the JSON of all fields in `_Shared`, made once."""
-
-    tag: str
-    ts: int
-    value: float | None
-    type: msgspec.Raw
-    ts_server: int | None = None
-    ts_read: int | None = None
-    seq: int | None = None
-    backfill: bool | None = False
-
-
 _FIELDS = Line.__struct_fields__
-_SHARED = _Shared.__struct_fields__
-_MOST_SHARED = 1024
+_SHARED = ("type", "quality", "source", "unit")
+"""The fields that many lines have in common, in their order."""
+_ROWS_AT_ONCE = 50_000
+"""Rows that become lines together: an array of strings holds 2 GB."""
 _AT_ONCE = 200
 """Lines in a list."""
 _encoder = msgspec.json.Encoder()
@@ -186,19 +166,19 @@ def encode(table: pa.Table) -> bytes:
     finite = pc.all(pc.is_finite(table.column("value"))).as_py()
     if finite is False:
         raise ValueError("a sample's value is NaN or infinite: JSON has no such number, put it into text")
-    table = table.combine_chunks()
-    status = table.column("status")
-    odd = np.flatnonzero(pc.or_(pc.is_valid(table.column("text")), pc.not_equal(status, 0)).to_numpy())
-    shared = None if 4 * len(odd) > table.num_rows else _shared(table)
-    if shared is None:
+    starts = range(0, table.num_rows, _ROWS_AT_ONCE)
+    return b"".join(_encoded(table.slice(start, _ROWS_AT_ONCE).combine_chunks()) for start in starts)
+
+
+def _encoded(table: pa.Table) -> bytes:
+    odd = pc.or_(pc.is_valid(table.column("text")), pc.not_equal(table.column("status"), 0)).combine_chunks()
+    lines = None if 4 * odd.true_count > table.num_rows else ndjson.lines(table, _SHARED, _encoder.encode)
+    if lines is None:
         return _written_lines(_lines(table))
-    columns = [shared if name == "type" else _objects(table.column(name)) for name in _Common.__struct_fields__]
-    lines: Iterable[Any] = map(_Common, *columns)
-    if len(odd):
-        lines = list(lines)
-        for row, line in zip(odd.tolist(), _lines(table.take(pa.array(odd))), strict=True):
-            lines[row] = line
-    return _written_lines(lines)
+    if odd.true_count:
+        others = [_encoder.encode(line).decode() + "\n" for line in _lines(table.filter(odd))]
+        lines = pc.replace_with_mask(lines, odd, pa.array(others, pa.string()))
+    return ndjson.content(lines)
 
 
 def _written_lines(lines: Iterable[Any]) -> bytes:
@@ -226,25 +206,6 @@ def _objects(column: pa.ChunkedArray) -> Iterable[Any]:
     # numpy makes Python's numbers several times as fast.
     values: list[Any] = column.to_numpy().tolist() if number and not column.null_count else column.to_pylist()
     return values
-
-
-def _shared(table: pa.Table) -> Iterable[msgspec.Raw] | None:
-    """Return each row's JSON of the fields in `_SHARED`, from behind the first one's name on; None: too many differ."""
-    codes, count, values = np.zeros(table.num_rows, np.int64), 1, []
-    for name in _SHARED:
-        column = table.column(name).combine_chunks()
-        if not column.null_count and len(column) and pc.all(pc.equal(column, column[0])).as_py():
-            values.append([column[0].as_py()])
-            continue
-        coded = column.dictionary_encode(null_encoding="encode")
-        found = coded.dictionary.to_pylist()
-        codes = codes * len(found) + coded.indices.to_numpy()
-        count *= len(found)
-        values.append(found)
-        if count > _MOST_SHARED:
-            return None
-    texts = [msgspec.Raw(_encoder.encode(_Shared(*one))[len(b'{"type":') : -1]) for one in itertools.product(*values)]
-    return itertools.repeat(texts[0], table.num_rows) if count == 1 else map(texts.__getitem__, codes.tolist())
 
 
 def decode(content: bytes, translate: Translator | None = None) -> Decoded:

@@ -87,11 +87,12 @@ def test_what_runs_has_a_health_check_and_what_waits_waits_for_it(services: dict
 
 def test_only_the_edge_reaches_the_plant(stack: dict[str, Any], services: dict[str, Any]) -> None:
     assert stack["networks"]["ot"]["internal"] is True
+    assert stack["networks"]["edge"]["internal"] is True
     assert stack["networks"]["dmz"]["internal"] is True
     on = {name: set(service.get("networks", [])) for name, service in services.items()}
     assert on["plant"] == {"ot"}
     assert {name for name, networks in on.items() if "ot" in networks} == {"plant", "nifi", "nifi-edge"}
-    assert [name for name, networks in on.items() if {"ot", "dmz"} <= networks] == ["nifi-edge"]
+    assert [name for name, networks in on.items() if {"ot", "edge"} <= networks] == ["nifi-edge"]
     # The pilot is one NiFi for everything; with the bus there is no way around the DMZ.
     assert [name for name, networks in on.items() if {"ot", "it"} <= networks] == ["nifi"]
     assert services["nifi"]["profiles"] == ["pilot"]

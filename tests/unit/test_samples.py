@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import struct
 import tracemalloc
 
 import msgspec
@@ -79,7 +80,7 @@ def test_every_row_is_written_as_its_line_alone_would_be():
             columns = {
                 "tag": [chance.choice(["a", "b/ä", 'c"']) for _ in range(rows)],
                 "ts": [chance.choice([10**15, 10**15 + row]) for row in range(rows)],
-                "value": [chance.choice([None, 0.0, 1.5, -(2.0**53)]) for _ in range(rows)],
+                "value": [chance.choice([None, 0.0, 1.5, -0.0, 1e-7, -(2.0**30)]) for _ in range(rows)],
                 "text": [chance.choice(["", "räk"]) if chance.random() < odd else None for _ in range(rows)],
                 "type": [chance.choice(kinds) for _ in range(rows)],
                 "quality": [chance.choice(["good", "bad"]) if odd else "good" for _ in range(rows)],
@@ -94,6 +95,37 @@ def test_every_row_is_written_as_its_line_alone_would_be():
             batch = samples.table_from_columns(**columns)
             lines = [samples.Line(**row) for row in batch.to_pylist()]
             assert samples.encode(batch) == b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def test_every_double_is_written_as_the_number_it_is():
+    chance = random.Random(11)
+    patterns = [chance.getrandbits(64) for _ in range(20_000)] + [1, 2**63, 0x7FEFFFFFFFFFFFFF, 0x4340000000000000]
+    numbers = [n for n in (struct.unpack("<d", struct.pack("<Q", one))[0] for one in patterns) if math.isfinite(n)]
+    numbers += [chance.choice([1, -1]) * 10.0**power for power in range(-323, 309)] + [float(n) for n in range(-50, 50)]
+    chance.shuffle(numbers)
+    count = len(numbers)
+    batch = samples.table_from_columns(
+        tag=["t"] * count,
+        ts=[1] * count,
+        value=numbers,
+        type=["double"] * count,
+        quality=["good"] * count,
+        source=["s"] * count,
+    )
+    read = [json.loads(line)["value"] for line in samples.encode(batch).splitlines()]
+    assert [struct.pack("<d", value) for value in read] == [struct.pack("<d", value) for value in numbers]
+    assert {type(value) for value in read} == {float}
+    assert samples.decode(samples.encode(batch)).table.equals(batch)
+
+
+def test_lines_beyond_those_that_are_written_together_are_written_too():
+    rows = 120_001
+    batch = samples.table_from_columns(
+        tag=[f"t{row}" for row in range(rows)], ts=list(range(rows)), value=[1.5] * rows, type=["double"] * rows,
+        quality=["good"] * rows, source=["s"] * rows, status=[0] * (rows - 1) + [5],
+    )  # fmt: skip
+    part = batch.slice(1, rows - 1)
+    assert [json.loads(line)["ts"] for line in samples.encode(part).splitlines()] == list(range(1, rows))
 
 
 def test_many_units_are_no_obstacle():

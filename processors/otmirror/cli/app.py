@@ -24,6 +24,7 @@ from otmirror.cli import (
     sizing,
     supply,
     taglist,
+    zones,
 )
 from otmirror.errors import MirrorError
 
@@ -42,6 +43,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(pki.app, name="pki")
+app.add_typer(zones.app, name="zones")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)

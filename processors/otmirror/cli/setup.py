@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.embedded import brokers, bundle, install, java, openbao, opensearch, rsyslog, stunnel, victoriametrics
+from otmirror.embedded import (
+    brokers,
+    bundle,
+    install,
+    java,
+    nftables,
+    openbao,
+    opensearch,
+    rsyslog,
+    stunnel,
+    victoriametrics,
+)
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
 
@@ -26,7 +37,7 @@ class Part(str, Enum):
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests talk to: Node.js, brokers, OpenSearch, rsyslog; without one its tests skip."""
+    """Install what only the tests talk to: other makers' servers and tools; tests that lack one skip and say so."""
     if not (shutil.which("node") and shutil.which("npm")):
         say("Node.js: installing Debian's package for the tests against devices of another make")
         if not apt_install("nodejs", "npm"):
@@ -37,6 +48,7 @@ def peers(say: Callable[[str], object]) -> None:
     _broker(rsyslog.install, say)
     _broker(lambda: openbao.install(say), say)
     _broker(stunnel.binary, say)
+    _broker(nftables.nft_binary, say)
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:

@@ -1,0 +1,1 @@
+"""IEC 62443 zones and conduits: one table, and everything that is made from it."""
