@@ -46,11 +46,12 @@ test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
 	@$(BIN)/otmirror setup --only peers
 	@$(TESTS) -m heavy
 
-check: $(VENV)/ready ## ruff, mypy, and known vulnerabilities where a database is to be had
+check: $(VENV)/ready ## ruff, mypy, the policy where there is an OPA, known vulnerabilities where there is a database
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/otmirror supply scan
+	@$(BIN)/otmirror policy check --skip-without-opa flows/*.json docker-compose.yml
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff check --fix .

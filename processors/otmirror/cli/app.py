@@ -17,6 +17,7 @@ from otmirror.cli import (
     opcua,
     pki,
     plant,
+    policy,
     prove,
     roles,
     secrets,
@@ -44,6 +45,7 @@ app.add_typer(supply.app, name="supply")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(pki.app, name="pki")
 app.add_typer(zones.app, name="zones")
+app.add_typer(policy.app, name="policy")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)

@@ -17,6 +17,7 @@ from otmirror.embedded import (
     install,
     java,
     nftables,
+    opa,
     openbao,
     opensearch,
     rsyslog,
@@ -33,22 +34,27 @@ class Part(str, Enum):
     NIFI = "nifi"
     VICTORIAMETRICS = "victoriametrics"
     BUNDLE = "bundle"
+    OPA = "opa"
     PEERS = "peers"
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests talk to: other makers' servers and tools; tests that lack one skip and say so."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        say("Node.js: installing Debian's package for the tests against devices of another make")
-        if not apt_install("nodejs", "npm"):
-            say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-    _broker(brokers.mosquitto_binary, say)
-    _broker(lambda: brokers.kafka_jars(say), say)
-    _broker(lambda: opensearch.install(say), say)
-    _broker(rsyslog.install, say)
-    _broker(lambda: openbao.install(say), say)
-    _broker(stunnel.binary, say)
-    _broker(nftables.nft_binary, say)
+    """Install what only the tests need: other makers' servers and tools; tests that lack one skip and say so."""
+    # The compiler works while the others wait for the network.
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(_broker, lambda: opa.install(say), say)
+        if not (shutil.which("node") and shutil.which("npm")):
+            say("Node.js: installing Debian's package for the tests against devices of another make")
+            if not apt_install("nodejs", "npm"):
+                say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
+        _broker(brokers.mosquitto_binary, say)
+        _broker(lambda: brokers.kafka_jars(say), say)
+        _broker(lambda: opensearch.install(say), say)
+        _broker(rsyslog.install, say)
+        _broker(lambda: openbao.install(say), say)
+        _broker(stunnel.binary, say)
+        _broker(nftables.nft_binary, say)
+        building.result()
 
 
 def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
@@ -63,12 +69,16 @@ _PARTS: dict[Part, Callable[[Callable[[str], object]], object]] = {
     Part.VICTORIAMETRICS: victoriametrics.install,
     Part.NIFI: install.install,
     Part.BUNDLE: bundle.bundle_dependencies,
+    Part.OPA: opa.install,
     Part.PEERS: peers,
 }
 
 
 def setup(
-    only: Annotated[Part | None, typer.Option(help="Install this alone; peers are what only the tests need.")] = None,
+    only: Annotated[
+        Part | None,
+        typer.Option(help="Install this alone; peers are what only the tests need, opa evaluates the policy."),
+    ] = None,
 ) -> None:
     """Install NiFi, VictoriaMetrics and the processors' packages; what is there already is left alone."""
     console = Console(stderr=True)
@@ -76,7 +86,7 @@ def setup(
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    wanted = [only] if only else [part for part in _PARTS if part is not Part.PEERS]
+    wanted = [only] if only else [part for part in _PARTS if part not in (Part.OPA, Part.PEERS)]
     if Part.NIFI in wanted:
         # Before the threads: both NiFi and Maven need it, and its installation uses pip as the packages do.
         java.java_home()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,18 @@ from typing import Annotated
 import typer
 
 from otmirror.cli.nifi import PORT
-from otmirror.errors import ConfigError
+from otmirror.embedded import opa
+from otmirror.errors import ConfigError, MirrorError
 from otmirror.flow.canonical import Flow, dumps, keep_local, load, loads
 from otmirror.flow.client import NifiApi
 from otmirror.flow.diff import diff as differences
+from otmirror.flow.lint import Finding
 from otmirror.flow.lint import lint as linted
 from otmirror.flow.registry import Registry
+from otmirror.policy.check import check
+from otmirror.policy.decisions import default_log
+from otmirror.policy.engine import NO_OPA, Engine
+from otmirror.policy.findings import merged
 from otmirror.workspace import PROJECT
 
 Url = Annotated[
@@ -31,8 +38,15 @@ def lint(
     flows: Annotated[list[str] | None, typer.Argument(help="Files or names in flows/. [default: all of them]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the findings as a JSON list.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="First rewrite the files in canonical form.")] = False,
+    policy: Annotated[
+        bool | None,
+        typer.Option("--policy/--no-policy", help="The policy too. [default: if there is an OPA to evaluate it]"),
+    ] = None,
 ) -> None:
-    """Check flow files against the rules of docs/flows.md; exit status 1 with findings."""
+    """Check flow files against the rules of docs/flows.md and docs/policy.md.
+
+    Exit status 0 without findings, 1 with findings, 2 when the policy was asked for and could not be evaluated.
+    """
     paths = [flow_file(name) for name in flows or ()] or sorted((PROJECT / "flows").glob("*.json"))
     if not paths:
         raise ConfigError(f"there are no flows in {PROJECT / 'flows'}")
@@ -40,6 +54,8 @@ def lint(
         for path in paths:
             path.write_text(dumps(load(path)), encoding="utf-8")
     found = linted(paths)
+    if policy is not False:
+        found = _with_policy(found, paths, "flow lint", policy is True)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in found], indent=2, ensure_ascii=False))
     else:
@@ -48,6 +64,19 @@ def lint(
         typer.echo(f"{len(paths)} flows, {len(found)} findings", err=True)
     if found:
         raise typer.Exit(1)
+
+
+def _with_policy(found: list[Finding], paths: Sequence[Path], asked_by: str, required: bool) -> list[Finding]:
+    """Return lint's findings and the policy's denials; what both find is told once, as the policy's."""
+    try:
+        if not required and opa.found() is None:
+            typer.echo(NO_OPA, err=True)
+            return found
+        told = check(paths, Engine.ready(), default_log(), asked_by)
+    except MirrorError as error:
+        typer.echo(f"otmirror: {error}", err=True)
+        raise typer.Exit(2) from None
+    return merged(found, told)
 
 
 def diff(
@@ -79,10 +108,10 @@ def publish(
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM. [default: the system's]")] = None,
 ) -> None:
-    """Save a flow file as the next version in a NiFi Registry, if its content changed. Refuses what lint finds."""
+    """Save a flow file as the next version in a NiFi Registry, if its content changed. Refuses what `lint` finds."""
     path = flow_file(flow)
     content = load(path)
-    found = linted([path])
+    found = _with_policy(linted([path]), [path], "flow publish", False)
     if found:
         raise ConfigError(f"{path} has {len(found)} findings; see `otmirror flow lint {flow}`")
     if bool(certificate) != bool(key):

@@ -17,7 +17,8 @@ CONSUME_MQTT = "org.apache.nifi.processors.mqtt.ConsumeMQTT"
 PUBLISH_KAFKA = "org.apache.nifi.kafka.processors.PublishKafka"
 CONSUME_KAFKA = "org.apache.nifi.kafka.processors.ConsumeKafka"
 SINKS = frozenset({"ToVictoriaMetrics", "WriteIceberg", PUBLISH_MQTT, PUBLISH_KAFKA})
-REFERENCE = re.compile(r"(?<!#)(?:##)*#\{\s*(?:'([^']+)'|([^{}']+?))\s*\}")
+# A name begins and ends with no blank, so that a long run of blanks has one way to match.
+REFERENCE = re.compile(r"(?<!#)(?:##)*#\{\s*(?:'([^']+)'|([^\s{}'](?:[^{}']*[^\s{}'])?))\s*\}")
 _FAILING = re.compile(r"fail|retry|reject|unmatched|invalid|error", re.IGNORECASE)
 Component = dict[str, Any]
 
