@@ -220,7 +220,7 @@ SEEDS: dict[str, tuple[set[str], Callable[[Patch], None], str]] = {
     "a guard that lets a call of a method through": ({"refused-opcua"}, lenient_opcua(ua.CallRequest), "Call (asked)"),
     "a guard that lets Write through": (
         {"refused-opcua", "device-opcua"}, lenient_opcua(ua.WriteRequest), "Write (asked)"),
-    "a client that sends any bytes": ({"refused-opcua"}, forged_opcua, "Write (as bytes)"),
+    "a client that sends any bytes": ({"refused-opcua"}, forged_opcua, "AddNodes (as bytes)"),
     "a write on the OPC UA wire": ({"wire-opcua"}, written_by_the_reader, "Write: 1"),
     "a write on the Modbus wire": ({"wire-modbus"}, written_over_modbus, "6 Write Single Register: 1"),
     "an OPC UA guard that counts otherwise": ({"wire-opcua-counts"}, forgetful("opcua_source", "Read"), "1 counted"),

@@ -15,7 +15,7 @@ from asyncua import ua as asyncua_ua
 from asyncua.ua.ua_binary import nodeid_to_binary
 from pymodbus.pdu import ModbusPDU
 
-from otmirror.errors import ConfigError, ReadOnlyError
+from otmirror.errors import ConfigError, ReadOnlyError, UnavailableError
 from otmirror.modbus.guard import GuardedClient as ModbusClient
 from otmirror.opcua import wire
 from otmirror.opcua.address import node_id, value_of
@@ -76,7 +76,7 @@ async def opcua(config: OpcUaConfig, relay: Relay, setpoint: Any) -> Line:
         async def all_and_a_read() -> None:
             for service, kind in kinds.items():
                 broken.extend([told async for told in _tried(service, _ways(client, service, _made(kind, setpoint)))])
-            await client.read([_TIME])
+            await _last(lambda: client.read([_TIME]), broken)
 
         cost = await _cost(relay, all_and_a_read)
         wanted = Counter({kind.__name__.removesuffix("Request"): 2 for kind in kinds.values()})
@@ -136,7 +136,7 @@ async def modbus(address: tuple[str, int], relay: Relay) -> Line:
         async def all_and_a_read() -> None:
             for name, attempt in _modbus_attempts(client, codes):
                 broken.extend([told async for told in _tried(name, {"asked": attempt})])
-            await client.read(_UNIT, "holding", 0, 1)
+            await _last(lambda: client.read(_UNIT, "holding", 0, 1), broken)
 
         cost = await _cost(relay, all_and_a_read)
         wanted = Counter({named(code): 1 for code in codes}) + Counter({named(3): 1})
@@ -189,6 +189,14 @@ async def _tried(name: str, ways: dict[str, Attempt]) -> Any:
             yield f"{name} ({way}) was not refused: {type(error).__name__}"
         else:
             yield f"{name} ({way}) was answered"
+
+
+async def _last(read: Attempt, broken: list[str]) -> None:
+    """Read once more; when what was attempted has ended the connection, that is one more thing that is wrong."""
+    try:
+        await read()
+    except UnavailableError as error:
+        broken.append(f"the attempts ended the connection: {error}")
 
 
 async def _cost(relay: Relay, work: Callable[[], Awaitable[object]]) -> int:
