@@ -136,7 +136,7 @@ def work_day(site: Site, pki: Path) -> None:
     engineer.configure(site.wells, File_Size="2 KB")
     caller = engineer.add(INVOKE, "Ask the laboratory")
     engineer.configure(caller, Request_Username="mirror", Request_Password=CANARY)
-    with pytest.raises(MirrorError, match="refused PUT /processors/"):
+    with pytest.raises(MirrorError, match="403 Unable to view Processor"):
         visitor.configure(site.wells, File_Size="9 GB")
     deny(site, 1)
     bad = admin.add("TamperedSource", "Read pad 7", Device=site.device, Endpoint=site.endpoint)
