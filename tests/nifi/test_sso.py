@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -476,9 +475,7 @@ def test_the_last_without_keycloak_the_administrator_gets_in_and_nobody_else(sit
     assert site.ask(token, "GET", "/flow/process-groups/root").status_code == 200
     with pytest.raises(requests.ConnectionError):
         ask_to_log_in(Visitor(site.ca), site.nifi.url)
-    site.nifi.stop()
-    began = time.monotonic()
+    site.nifi.kill()
     site.nifi.start()
-    assert time.monotonic() - began < 240
     assert site.admin.get("/flow/current-user")["identity"] == "CN=admin"
     assert site.ask(None, "GET", "/flow/process-groups/root").status_code == 401
