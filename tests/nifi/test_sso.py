@@ -281,7 +281,7 @@ def test_the_last_without_keycloak_the_administrator_gets_in_and_nobody_else(sit
     assert site.ask(token, "GET", "/flow/process-groups/root").status_code == 200
     with pytest.raises(requests.ConnectionError):
         ask_to_log_in(Visitor(site.ca), site.nifi.url)
-    site.nifi.kill()
+    site.nifi.stop()
     site.nifi.start()
     assert site.admin.get("/flow/current-user")["identity"] == "CN=admin"
     assert site.ask(None, "GET", "/flow/process-groups/root").status_code == 401
