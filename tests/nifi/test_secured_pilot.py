@@ -239,7 +239,7 @@ def _members(content: bytes) -> Iterator[bytes]:
     at = content.find(GZIP)
     while at >= 0:
         with contextlib.suppress(zlib.error):
-            yield zlib.decompressobj(31).decompress(content[at:])
+            yield zlib.decompressobj(31).decompress(memoryview(content)[at:])
         at = content.find(GZIP, at + 1)
 
 
