@@ -45,7 +45,9 @@ class Site:
 
     def lines(self) -> list[dict]:
         files = sorted(self.out.glob("audit-*.jsonl"))
-        return [json.loads(text) for file in files for text in file.read_text().splitlines()]
+        # A line that is being written is none yet.
+        whole = (file.read_text().rpartition("\n")[0] for file in files)
+        return [json.loads(text) for lines in whole for text in lines.splitlines()]
 
     def told(self) -> list[str]:
         return [event["object"]["name"] for event in self.lines()]

@@ -109,3 +109,12 @@ def test_rsyslog_accepts_its_configuration_and_refuses_one_without_its_variables
     assert (good.returncode, "error" in good.stderr) == (0, False), good.stderr
     bad = subprocess.run(argv, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode != 0
+
+
+def test_the_unit_sets_what_the_configuration_asks_for_and_empties_the_scratch():
+    unit = (DELIVERED / "otmirror-audit-shipper.service").read_text()
+    wanted = set(re.findall(r"echo \$(OTMIRROR_\w+)", rsyslog.CONFIGURATION.read_text()))
+    settings = dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE))
+    assert set(settings) == wanted - {"OTMIRROR_OPENSEARCH_PASSWORD"}  # that is in a file of its own
+    runtime = re.search(r"^RuntimeDirectory=(\S+)$", unit, re.MULTILINE)[1]
+    assert settings["OTMIRROR_AUDIT_SCRATCH"] == f"/run/{runtime}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,16 +98,20 @@ class Person:
         """Return the id of the canvas."""
         return str(self.rest.get("/flow/process-groups/root")["processGroupFlow"]["id"])
 
-    def let_in(self, who: str) -> None:
-        """As an administrator: let somebody see and change the flow."""
+    def let_in(self, who: str, *may: str) -> None:
+        """As an administrator: give somebody rights, each an action and a resource, `ROOT` for the canvas."""
         user = self.rest.post("/tenants/users", {"revision": {"version": 0}, "component": {"identity": who}})
-        for action, resource in (
-            ("read", "flow"), ("read", f"process-groups/{self.root()}"), ("write", f"process-groups/{self.root()}"),
-        ):  # fmt: skip
-            policy = self.rest.get(f"/policies/{action}/{resource}")
-            users = [*policy["component"]["users"], {"id": user["id"], "revision": user["revision"]}]
-            body = {"revision": policy["revision"], "component": {**policy["component"], "users": users}}
-            self.rest.put(f"/policies/{policy['id']}", body)
+        tenant = {"id": user["id"], "revision": user["revision"]}
+        for right in may:
+            action, resource = right.replace("ROOT", self.root()).split()
+            policy = self.rest.find(f"/policies/{action}{resource}")
+            if policy is None:
+                new = {"resource": resource, "action": action, "users": [tenant]}
+                self.rest.post("/policies", {"revision": {"version": 0}, "component": new})
+                continue
+            assert policy["component"]["resource"] == resource, policy["component"]
+            component = {**policy["component"], "users": [*policy["component"]["users"], tenant]}
+            self.rest.put(f"/policies/{policy['id']}", {"revision": policy["revision"], "component": component})
 
     def add(self, kind: str, name: str, **properties: str) -> str:
         """Put a processor on the canvas; return its id."""
@@ -118,6 +123,11 @@ class Person:
         if properties:
             self.configure(made, **properties)
         return str(made)
+
+    def sees(self, processor: str, field: str, wanted: str) -> bool:
+        """Return whether a field of a processor, as text, holds `wanted`."""
+        told = str(self.rest.get(f"/processors/{processor}")["component"].get(field))
+        return re.search(rf"\b{wanted}\b", told) is not None
 
     def configure(self, processor: str, ended: tuple[str, ...] = (), **properties: str) -> None:
         """Set properties of a processor, `_` for blanks in their names, and which relationships end here."""

@@ -101,7 +101,7 @@ def site(
     bundle_dependencies()
     folder = tmp_path_factory.mktemp("audit")
     pki = folder / "pki"
-    make(pki, Wanted(("nifi",), ("admin", "engineer", "visitor"), kind="ec"))
+    make(pki, Wanted(("nifi",), ("admin", "engineer", "visitor", "auditor"), kind="ec"))
     for name in ("keycloak.log", "openbao.jsonl"):
         shutil.copyfile(SAMPLES / {"keycloak.log": "keycloak.jsonl", "openbao.jsonl": "openbao-audit.jsonl"}[name],
                         folder / name)  # fmt: skip
@@ -112,8 +112,8 @@ def site(
         **os.environ,
         "PYTHONPATH": str(PROJECT / "processors"),
         "OTMIRROR_NIFI_CA": str(pki / "ca.pem"),
-        "OTMIRROR_NIFI_CERTIFICATE": str(pki / "admin.pem"),
-        "OTMIRROR_NIFI_KEY": str(pki / "admin.key"),
+        "OTMIRROR_NIFI_CERTIFICATE": str(pki / "auditor.pem"),
+        "OTMIRROR_NIFI_KEY": str(pki / "auditor.key"),
     }
     host, port = plant.modbus_address or ("", 0)
     there = Site(
@@ -131,16 +131,21 @@ def site(
 def work_day(site: Site, pki: Path) -> None:
     """Two people change a flow, a third tries to, a processor tries to write, a flow is denied."""
     admin, engineer, visitor = (Person(site.nifi.url, pki, name) for name in ("admin", "engineer", "visitor"))
-    admin.let_in(engineer.identity)
+    canvas = "/process-groups/ROOT"
+    admin.let_in(engineer.identity, "read /flow", f"read {canvas}", f"write {canvas}")
+    admin.let_in("CN=auditor", "read /flow", f"read {canvas}", "read /provenance", f"read /provenance-data{canvas}")
     site.wells = admin.add(GENERATE, "Read wells", File_Size="1 KB")
     engineer.configure(site.wells, File_Size="2 KB")
     caller = engineer.add(INVOKE, "Ask the laboratory")
     engineer.configure(caller, Request_Username="mirror", Request_Password=CANARY)
-    with pytest.raises(MirrorError, match="refused PUT /processors/"):
+    with pytest.raises(MirrorError, match="403 Unable to view Processor"):
         visitor.configure(site.wells, File_Size="9 GB")
     deny(site, 1)
-    bad = admin.add("TamperedSource", "Read pad 7", Device=site.device, Endpoint=site.endpoint)
-    await_that(lambda: admin.rest.get(f"/processors/{bad}")["component"]["validationStatus"] == "VALID", 90, "valid")
+    bad = admin.add("TamperedSource", "Read pad 7")
+    # Before its process is up NiFi knows neither properties nor relationships.
+    await_that(lambda: admin.sees(bad, "validationErrors", "Device"), 90, "its process is up")
+    admin.configure(bad, ("success",), Device=site.device, Endpoint=site.endpoint)
+    await_that(lambda: admin.sees(bad, "validationStatus", "VALID"), 30, "valid")
     revision = admin.rest.get(f"/processors/{bad}")["revision"]
     admin.rest.put(f"/processors/{bad}/run-status", {"revision": revision, "state": "RUN_ONCE"})
     await_that(lambda: site.nifi.app_log.read_text().count("otmirror.refused {") == 3, 60, "three refusals in the log")

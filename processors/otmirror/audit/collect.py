@@ -44,10 +44,7 @@ class Trail:
         fresh = [event for event in events if event.id not in self._unsaved]
         if fresh:
             day = self.folder / f"audit-{self._clock():%Y-%m-%d}.jsonl"
-            with open(os.open(day, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640), "a", encoding="utf-8") as file:
-                file.write("".join(event.line() + "\n" for event in fresh))
-                file.flush()
-                os.fsync(file.fileno())
+            _append(day, "".join(event.line() + "\n" for event in fresh).encode())
         self._save()
         return len(fresh)
 
@@ -100,6 +97,17 @@ class Trail:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._state_file)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Add `data` to a file that others may read, and have it on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    try:
+        while data:  # in one piece, unless the disk is full: a reader sees whole lines
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def collect(sources: Sequence[Source], trail: Trail) -> tuple[int, list[str]]:
