@@ -38,7 +38,7 @@ SIGNS = {
     "arguments of": b"--secret-id-file",
     "environment of": b"OTMIRROR_NIFI_CA",
     "/parameter-contexts": b"opcua.password",
-    "bulletin-board": b"otmirror",
+    "bulletin-board": b"secrets of pilot",
     "/flow/history": b"otmirror pilot",
     "the flow's export": b"opcua.password",
     "otmirror flow export": b"opcua.password",
@@ -239,19 +239,19 @@ def _members(content: bytes) -> Iterator[bytes]:
     at = content.find(GZIP)
     while at >= 0:
         with contextlib.suppress(zlib.error):
-            yield zlib.decompressobj(31).decompress(content[at:])
+            yield zlib.decompressobj(31).decompress(memoryview(content)[at:])
         at = content.find(GZIP, at + 1)
 
 
 def _places(stack: Secured) -> Iterator[tuple[str, bytes]]:
     """All a run leaves behind and shows, by where it is."""
     for path in stack.folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
+        # Programs are there as they were installed.
+        if path.is_file() and not path.is_symlink() and path.suffix not in (".jar", ".nar", ".so"):
             content = path.read_bytes()
             yield str(path), content
             # NiFi keeps its flow and its provenance so, the latter in blocks.
-            if path.suffix not in (".jar", ".nar", ".whl"):
-                yield from ((f"{path} unpacked", part) for part in _members(content))
+            yield from ((f"{path} unpacked", part) for part in _members(content))
     servers = {
         pid for one in (stack.plant, stack.sync, stack.s3._server, stack.vault._server) for pid in one.processes()
     }
@@ -273,7 +273,7 @@ def _places(stack: Secured) -> Iterator[tuple[str, bytes]]:
 
 def _rest(stack: Secured) -> Iterator[str]:
     yield "/flow/parameter-contexts"
-    yield "/flow/bulletin-board"
+    yield "/flow/bulletin-board?limit=1000"
     yield f"/flow/process-groups/{stack.group}"
     yield f"/process-groups/{stack.group}/download"
     yield "/flow/history?offset=0&count=1000"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import re
+import ssl
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -201,6 +204,37 @@ def test_a_server_that_is_not_who_it_should_be_is_told_no_secret_id(bao, tmp_pat
     with closing(Relay(("127.0.0.1", bao.server.port), listen=("127.0.0.2", 0))) as relay:
         elsewhere = Vault(replace(bao.access(**bao.approle()), url=f"https://127.0.0.2:{relay.port}"))
         assert "TLS: IP address mismatch" in refusal(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"<html>Log in</html>"), (200, b"{}"), (200, b"[1]"), (204, b""), (418, b"no"), (500, b"{}"), (200, b"{")],
+)
+def test_somebody_else_on_that_port(bao, status, body):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(bao.tls.certificate, bao.tls.key)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"https://127.0.0.1:{server.server_port}"
+        told = refusal(Vault(replace(bao.access(**bao.approle()), url=url)))
+        assert url in told
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(

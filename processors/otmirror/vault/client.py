@@ -101,6 +101,12 @@ class Vault:
             ConfigError: the login is refused, the policy does not allow it, or there is no such secret.
             UnavailableError: the Vault does not answer, or is sealed.
         """
+        try:
+            return self._read(path, version)
+        except (KeyError, TypeError):
+            raise ConfigError(f"{self.access.url} is not a Vault: it answers, but not as one does") from None
+
+    def _read(self, path: str, version: int | None) -> Secret:
         known = self._client is not None
         if not known:
             self._login()
