@@ -50,8 +50,8 @@ check: $(VENV)/ready ## ruff, mypy, the policy where there is an OPA, known vuln
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/otmirror supply scan
 	@$(BIN)/otmirror policy check --skip-without-opa flows/*.json docker-compose.yml
+	@$(BIN)/otmirror supply scan
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +55,10 @@ class S3:
         s3 = self.client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
             for entry in page.get("Contents", ()):
-                if entry["Key"].endswith(suffix):
-                    yield s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
+                # What a writer removed since the listing is not there any more.
+                with contextlib.suppress(s3.exceptions.NoSuchKey):
+                    if entry["Key"].endswith(suffix):
+                        yield s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
 
     def client(self, service: str, access: str = "", secret: str = "") -> Any:
         return boto3.client(

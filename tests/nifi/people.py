@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import requests
 
@@ -70,37 +70,56 @@ class Desk:
         return person
 
 
-def browse(authority: str) -> requests.Session:
-    """Return a session that keeps cookies, as a browser does."""
-    browser = session("https://localhost")
-    browser.verify = authority
-    return browser
+class Visitor:
+    """Follows redirects and keeps cookies as browsers do; Python's cookie jar refuses those with Domain=localhost."""
+
+    def __init__(self, authority: str):
+        self._session = session("https://localhost")
+        self._session.verify = authority
+        self.cookies: dict[str, str] = {}
+
+    def go(self, method: str, url: str, *, follow: bool = True, **options: Any) -> requests.Response:
+        """Return the answer after all redirects, or the first one."""
+        while True:
+            head = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+            self._session.cookies.clear()
+            answer = self._session.request(method, url, headers=head, allow_redirects=False, timeout=60, **options)
+            self._keep(answer.raw.headers.getlist("Set-Cookie"))
+            if not follow or not answer.is_redirect:
+                return answer
+            method, url, options = "GET", urljoin(url, answer.headers["Location"]), {}
+
+    def _keep(self, headers: list[str]) -> None:
+        for header in headers:
+            for name, morsel in SimpleCookie(header).items():
+                self.cookies[name] = morsel.value
+                if not morsel.value or morsel["max-age"] == "0":
+                    del self.cookies[name]
 
 
-def ask_to_log_in(browser: requests.Session, nifi: str) -> requests.Response:
+def ask_to_log_in(visitor: Visitor, nifi: str) -> requests.Response:
     """Return Keycloak's login page, where NiFi sends who wants in; `nifi` is the REST API's address."""
-    return browser.get(f"{nifi}/oauth2/authorization/consumer", timeout=30)
+    return visitor.go("GET", f"{nifi}/oauth2/authorization/consumer")
 
 
-def authorization_request(browser: requests.Session, nifi: str) -> Mapping[str, list[str]]:
+def authorization_request(visitor: Visitor, nifi: str) -> dict[str, str]:
     """Return the parameters NiFi sends to the identity provider, which is not asked."""
-    answer = browser.get(f"{nifi}/oauth2/authorization/consumer", timeout=30, allow_redirects=False)
-    return parse_qs(urlsplit(answer.headers["Location"]).query)
+    answer = visitor.go("GET", f"{nifi}/oauth2/authorization/consumer", follow=False)
+    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
 
-def give_password(browser: requests.Session, page: requests.Response, person: Person) -> requests.Response:
+def give_password(visitor: Visitor, page: requests.Response, person: Person) -> requests.Response:
     """Return what the login form on a page answers, after all redirects."""
     form = re.search(r'<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"', page.text)
-    assert form, page.text[:500]
-    data = {"username": person.name, "password": person.password}
-    return browser.post(html.unescape(form[1]), data=data, timeout=60)
+    assert form, f"{page.url}: {page.text[:500]}"
+    return visitor.go("POST", html.unescape(form[1]), data={"username": person.name, "password": person.password})
 
 
 def log_in(authority: str, nifi: str, person: Person) -> str:
     """Return NiFi's token of a person, by the authorization code flow."""
-    with browse(authority) as browser:
-        page = ask_to_log_in(browser, nifi)
-        give_password(browser, page, person)
-        tokens = [cookie.value for cookie in browser.cookies if cookie.name == COOKIE]
-    assert tokens, f"{person.name} got no token"
-    return str(tokens[0])
+    visitor = Visitor(authority)
+    answer = give_password(visitor, ask_to_log_in(visitor, nifi), person)
+    assert COOKIE in visitor.cookies, (
+        f"{person.name} got no token: {answer.url}: {answer.status_code} {answer.text[:500]}"
+    )
+    return visitor.cookies[COOKIE]

@@ -124,6 +124,18 @@ class Secured(Stack):
             "PYTHONPATH": str(PROCESSORS),
         }
 
+    def import_flow(self) -> None:
+        """Import it, and let the administrator see what the first one of a NiFi may not: provenance."""
+        rest = self.api.rest
+        root = rest.get("/flow/process-groups/root")["processGroupFlow"]["id"]
+        [user] = [
+            u["id"] for u in rest.get("/tenants/users")["users"] if u["component"]["identity"] == self.https.admin
+        ]
+        for resource in ("/provenance", f"/provenance-data/process-groups/{root}"):
+            policy = {"action": "read", "resource": resource, "users": [{"id": user}], "userGroups": []}
+            rest.post("/policies", {"revision": {"version": 0}, "component": policy})
+        super().import_flow()
+
     @property
     def access(self) -> Access:
         tls = {"authority": self.tls.authority, "certificate": self.tls.certificate, "key": self.tls.key}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
 import ssl
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 from cryptography import x509
+from typer.testing import CliRunner
 
-from otmirror.embedded.https import Https
+from otmirror.cli.app import app
 from otmirror.embedded.install import Installation
 from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import wait_until
@@ -25,7 +27,7 @@ from otmirror.pki.authority import Validity
 from otmirror.pki.development import Wanted, make
 from otmirror.workspace import PROJECT
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +38,21 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nifi(installation: Installation, pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedNifi]:
-    """A NiFi without processors of its own: only its doors are looked at."""
-    server = EmbeddedNifi(
-        tmp_path_factory.mktemp("https"), installation=installation, https=Https.from_folder(pki)
-    )  # fmt: skip
+def told(installation: Installation, pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The home of a NiFi that was started by the command, and what the command said."""
+    home = tmp_path_factory.mktemp("https")
     try:
-        server.start()
-        yield server
+        line = ["nifi", "start", "--https", "--pki", str(pki), "--home", str(home), "--port", "0"]
+        done = CliRunner().invoke(app, line)
+        assert done.exit_code == 0, done.output
+        yield home, done.stdout
     finally:
-        server.stop()
+        EmbeddedNifi(home, installation=installation).stop()
+
+
+@pytest.fixture(scope="module")
+def nifi(told: tuple[Path, str]) -> EmbeddedNifi:
+    return EmbeddedNifi(told[0])
 
 
 def login(folder: Path, name: str, authority: Path | None = None) -> Login:
@@ -64,15 +71,10 @@ def test_the_administrators_certificate_does_everything(nifi: EmbeddedNifi, pki:
     assert nifi.status().version == rest.get("/flow/about")["about"]["version"]
 
 
-def test_the_flow_commands_take_the_certificate_from_the_environment(nifi: EmbeddedNifi, pki: Path, tmp_path) -> None:
-    environ = {
-        "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(PROJECT / "processors"),
-        "OTMIRROR_NIFI_URL": nifi.url,
-        "OTMIRROR_NIFI_CA": str(pki / "ca.pem"),
-        "OTMIRROR_NIFI_CERTIFICATE": str(pki / "admin.pem"),
-        "OTMIRROR_NIFI_KEY": str(pki / "admin.key"),
-    }
+def test_the_flow_commands_get_in_with_what_the_start_printed(told: tuple[Path, str], tmp_path: Path) -> None:
+    exported = dict(re.findall(r"^export (\w+)=(.+)$", told[1], re.MULTILINE))
+    assert len(exported) == 4
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT / "processors"), **exported}
     argv = [sys.executable, "-m", "otmirror", "flow", "status", "no such flow"]
     done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     # It got in, and was told what is there.

@@ -202,9 +202,10 @@ def test_a_revoked_login_is_a_bulletin_and_a_new_one_recovers(stack: Secured) ->
     assert soon(lambda: hot(stack) > before), "the flow goes on with what it has"
     stack.log_in()
     assert soon(lambda: told(stack, "INFO", "Vault answers again")), stack.sync.log.read_text()
-    stack.seed("opcua.password", (stack.seeds / "opcua.password").read_text())
+    stack.seed("victoriametrics.password", canary("victoriametrics.password"))
     stack.put()
-    assert soon(lambda: told(stack, "INFO", "version 5 is set")), stack.sync.log.read_text()
+    changed = "secrets of pilot: version 5 is set (victoriametrics.password)"
+    assert soon(lambda: told(stack, "INFO", changed)), stack.sync.log.read_text()
 
 
 def test_a_sealed_and_a_killed_vault(stack: Secured) -> None:

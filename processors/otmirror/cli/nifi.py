@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -152,7 +153,7 @@ def _tell_login(server: EmbeddedNifi, secure: Https, known: bool) -> None:
     _say(f"The other commands reach it as {secure.admin} with")
     typer.echo(f"export OTMIRROR_NIFI_URL={server.url}")
     for variable, part in files.items():
-        typer.echo(f"export OTMIRROR_NIFI_{variable}={getattr(secure.client, part)}")
+        typer.echo(f"export OTMIRROR_NIFI_{variable}={quote(str(getattr(secure.client, part)))}")
 
 
 def _node(home: Path, number: int) -> EmbeddedNifi:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -39,25 +40,22 @@ class Part(str, Enum):
 
 
 def peers(say: Callable[[str], object]) -> None:
-    """Install what only the tests need: other makers' servers and tools; tests that lack one skip and say so."""
+    """Install what only the tests need: Node.js, brokers and others; tests that lack one skip and say so."""
     # The compiler works while the others wait for the network.
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(_broker, lambda: opa.install(say), say)
+        building = pool.submit(_peer, lambda: opa.install(say), say)
         if not (shutil.which("node") and shutil.which("npm")):
             say("Node.js: installing Debian's package for the tests against devices of another make")
             if not apt_install("nodejs", "npm"):
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-        _broker(brokers.mosquitto_binary, say)
-        _broker(lambda: brokers.kafka_jars(say), say)
-        _broker(lambda: opensearch.install(say), say)
-        _broker(rsyslog.install, say)
-        _broker(lambda: openbao.install(say), say)
-        _broker(stunnel.binary, say)
-        _broker(nftables.nft_binary, say)
+        for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install):
+            _peer(have, say)
+        for build in (brokers.kafka_jars, openbao.install, opensearch.install):
+            _peer(partial(build, say), say)
         building.result()
 
 
-def _broker(have: Callable[[], object], say: Callable[[str], object]) -> None:
+def _peer(have: Callable[[], object], say: Callable[[str], object]) -> None:
     try:
         have()
     except UnavailableError as error:

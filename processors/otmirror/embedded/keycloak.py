@@ -79,6 +79,11 @@ class Keycloak:
         return self._server.folder
 
     @property
+    def log(self) -> Path:
+        """What it says since its last start, log-ins included."""
+        return self._server.log
+
+    @property
     def url(self) -> str:
         """Its address; realms are under /realms."""
         return f"https://localhost:{self.port}"
@@ -93,7 +98,7 @@ class Keycloak:
         """The address of the description of that realm's provider."""
         return f"{self.issuer}/.well-known/openid-configuration"
 
-    def start(self, timeout: float = 240.0) -> None:
+    def start(self, timeout: float = 480.0) -> None:
         """Start it and wait until the realm answers; a second start keeps port and data.
 
         Raises:
@@ -101,12 +106,12 @@ class Keycloak:
             UnavailableError: it cannot be had, or does not start.
         """
         self._place_realm()
-        home = install(lambda _line: None)
+        self._place_lib(install(lambda _line: None))
         self.port = self.port or free_port()
         java = java_home() / "bin" / "java"
         argv = [
             str(java), *_JAVA, f"-Dkc.home.dir={self.folder}", f"-Djboss.server.config.dir={self.folder / 'conf'}",
-            "-cp", str(home / "lib" / "quarkus-run.jar"), _MAIN, "start", "--optimized", "--import-realm",
+            "-cp", str(self.folder / "lib" / "quarkus-run.jar"), _MAIN, "start", "--optimized", "--import-realm",
             "--http-host=127.0.0.1", "--http-enabled=false", f"--https-port={self.port}", f"--hostname={self.url}",
             f"--https-certificate-file={self._tls.certificate}", f"--https-certificate-key-file={self._tls.key}",
             "--http-management-host=127.0.0.1", f"--http-management-port={free_port()}",
@@ -130,6 +135,12 @@ class Keycloak:
         for name in ("conf", "providers", "themes", "data/import"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "data" / "import" / "realm.json").write_text(text, "utf-8")
+
+    def _place_lib(self, home: Path) -> None:
+        """Share the installation's programs, which know how it was built; data and configuration are this server's."""
+        link = self.folder / "lib"
+        link.unlink(missing_ok=True)
+        link.symlink_to(home / "lib", target_is_directory=True)
 
     def _ready(self) -> bool:
         try:

@@ -12,11 +12,11 @@ from otmirror.flow.api import Json, Rest
 
 @dataclass(frozen=True)
 class Context:
-    """A parameter context: its id, its revision, and which of its parameters are sensitive."""
+    """A parameter context: its id, which of its parameters are sensitive, and which have no value."""
 
     id: str
-    revision: int
     sensitive: Mapping[str, bool]
+    empty: frozenset[str]
 
 
 class Parameters:
@@ -41,8 +41,10 @@ class Parameters:
         told = self._context(group)
         if told is None:
             raise ConfigError("this flow has no parameter context")
-        every = (p["parameter"] for p in told["component"]["parameters"])
-        return Context(told["id"], told["revision"]["version"], {p["name"]: p["sensitive"] for p in every})
+        every = [p["parameter"] for p in told["component"]["parameters"]]
+        # Of a sensitive value NiFi shows asterisks, of none nothing.
+        empty = frozenset(p["name"] for p in every if p.get("value") is None)
+        return Context(told["id"], {p["name"]: p["sensitive"] for p in every}, empty)
 
     def set_parameters(self, group: str, values: Mapping[str, str]) -> None:
         """Set parameters of a flow; components that use them are stopped and started again by NiFi.

@@ -97,7 +97,7 @@ class Roles:
 
     def __init__(self, rest: Rest, roles: Sequence[Role]):
         """Take the session and the roles."""
-        self._rest, self._roles = rest, roles
+        self._rest, self._roles, self._names = rest, roles, {role.group for role in roles}
         self._root = str(rest.get("/flow/process-groups/root")["processGroupFlow"]["id"])
 
     def differences(self) -> list[Difference]:
@@ -136,8 +136,7 @@ class Roles:
     def others(self) -> dict[str, int]:
         """Return the users and groups that no role is about, each with how many policies it has of its own."""
         users = self._rest.get("/tenants/users")["users"]
-        known = {role.group for role in self._roles}
-        tenants = [*users, *(group for group in self._groups() if group["component"]["identity"] not in known)]
+        tenants = [*users, *(group for group in self._groups() if group["component"]["identity"] not in self._names)]
         return {one["component"]["identity"]: len(one["component"].get("accessPolicies") or ()) for one in tenants}
 
     def _groups(self) -> list[Json]:
@@ -155,26 +154,20 @@ class Roles:
     def _set(self, grant: Grant, group: str, *, member: bool) -> None:
         """Put a group into a policy or take it out; the policy is made when there is none."""
         found = self._rest.find(f"{_POLICIES}/{grant.action}{grant.resource}")
+        entity = found["component"] if found else {}
         # Where a resource has no policy of its own NiFi answers with the one that it inherits.
-        own = found if found and found["component"]["resource"] == grant.resource else None
-        if own is None:
-            if member:
-                policy = {
-                    "action": grant.action,
-                    "resource": grant.resource,
-                    "users": [],
-                    "userGroups": [{"id": group}],
-                }
-                self._rest.post(_POLICIES, {"revision": {"version": 0}, "component": policy})
-            return
-        users, groups = (own["component"].get(part) or [] for part in ("users", "userGroups"))
-        kept = [one for one in groups if one["id"] != group]
-        body: dict[str, Any] = {
-            "id": own["id"],
-            "users": users,
-            "userGroups": kept + ([{"id": group}] if member else []),
-        }
-        self._rest.put(f"{_POLICIES}/{own['id']}", {"revision": own["revision"], "component": body})
+        own = entity.get("resource") == grant.resource
+        users, groups = entity.get("users") or [], [one for one in entity.get("userGroups") or () if one["id"] != group]
+        if not own:
+            # A policy of its own takes the place of the inherited one: who is no role has to come along.
+            groups = [one for one in groups if one["component"]["identity"] not in self._names]
+        body = {"users": users, "userGroups": groups + ([{"id": group}] if member else [])}
+        if found and own:
+            body["id"] = found["id"]
+            self._rest.put(f"{_POLICIES}/{found['id']}", {"revision": found["revision"], "component": body})
+        elif member:
+            body |= {"action": grant.action, "resource": grant.resource}
+            self._rest.post(_POLICIES, {"revision": {"version": 0}, "component": body})
 
 
 def table(roles: Sequence[Role]) -> str:

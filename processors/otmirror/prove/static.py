@@ -37,7 +37,7 @@ OUTWARD = {
     "requests": {
         "otmirror/victoriametrics/client.py", "otmirror/iceberg/catalog.py", "otmirror/netfault.py",
     },
-    "sqlalchemy": {"otmirror/iceberg/catalog.py"}, "ssl": {"otmirror/victoriametrics/config.py"},
+    "sqlalchemy": {"otmirror/iceberg/catalog.py"}, "ssl": {"otmirror/tlsfiles.py"},
     "socket": {"otmirror/opcua/faults.py", "otmirror/opcua/security.py"},
 }  # fmt: skip
 """Modules of connections, and the files that use them: the two stores, and names and errors of the socket module."""

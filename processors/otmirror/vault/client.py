@@ -94,8 +94,8 @@ class Vault:
         self.notices: list[str] = []
         """What happened to the login that its owner should hear of; whoever tells it empties the list."""
 
-    def read(self, path: str) -> Secret:
-        """Return the newest version of the secret `path`, such as `pilot`, below the mount `otmirror`.
+    def read(self, path: str, version: int | None = None) -> Secret:
+        """Return a version, the newest unless one is named, of the secret `path`, such as `pilot`, in `otmirror/`.
 
         Raises:
             ConfigError: the login is refused, the policy does not allow it, or there is no such secret.
@@ -107,14 +107,14 @@ class Vault:
         elif self._clock() >= self._renew_at:
             self._renew()
         try:
-            return self._secret(path)
+            return self._secret(path, version)
         except exceptions.Forbidden:
             if not (known and self._token_is_gone()):
                 raise self._refused(path) from None
         self.notices.append(f"Vault at {self.access.url}: the token was revoked or has expired; logging in again")
         self._login()
         try:
-            return self._secret(path)
+            return self._secret(path, version)
         except exceptions.Forbidden:
             raise self._refused(path) from None
 
@@ -127,10 +127,10 @@ class Vault:
             except (exceptions.VaultError, requests.RequestException):
                 return
 
-    def _secret(self, path: str) -> Secret:
+    def _secret(self, path: str, version: int | None) -> Secret:
         reading = self._client.secrets.kv.v2.read_secret_version
         try:
-            told = self._told(lambda: reading(path, mount_point=MOUNT, raise_on_deleted_version=True))
+            told = self._told(lambda: reading(path, version, mount_point=MOUNT, raise_on_deleted_version=True))
         except exceptions.InvalidPath:
             raise ConfigError(
                 f"Vault at {self.access.url} has no secret {MOUNT}/{path}, or its newest version is deleted; write it "

@@ -1,7 +1,7 @@
 """Secrets of a Vault into the sensitive parameters of a flow, as NiFi's own parameter provider does in a full NiFi.
 
-What was set last is known by the secret's version and the parameter context's revision, never by a value or its digest:
-NiFi does not show sensitive values, and nothing of them is kept here.
+What was set last is known by the secret's version, never by a value or its digest: NiFi does not show sensitive values,
+and nothing of them is kept here. Which keys changed since then is seen from that version, which the Vault still has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from otmirror.errors import ConfigError, MirrorError
 from otmirror.flow.client import NifiApi
@@ -47,16 +48,50 @@ class Sync:
             UnavailableError: the Vault or NiFi does not answer.
         """
         secret = self._vault.read(self._path)
-        context = self._api.parameter_context(self._api.group(self._flow))
+        group = self._api.group(self._flow)
+        context = self._api.parameter_context(group)
         self._check(secret, context.sensitive)
-        if self._known() == _mark(secret, context.id, context.revision):
-            return Outcome(secret.version)
-        self._api.set_parameters(self._api.group(self._flow), secret.values)
-        # NiFi counts a revision for each change, our own as well.
-        revision = self._api.parameter_context(self._api.group(self._flow)).revision
-        self._state.parent.mkdir(parents=True, exist_ok=True)
-        write_private(self._state, json.dumps(_mark(secret, context.id, revision)))
-        return Outcome(secret.version, tuple(sorted(secret.values)))
+        mark = {"context": context.id, "version": secret.version, "written": secret.written}
+        before = self._before(context.id, secret)
+        changed = {
+            key: value
+            for key, value in secret.values.items()
+            if before is None or before.get(key) != value or key in context.empty
+        }
+        if before is None:
+            self._set_anyway(group, changed)
+        else:
+            self._api.set_parameters(group, changed)
+        if mark != self._known():
+            self._state.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self._state, json.dumps(mark))
+        return Outcome(secret.version, tuple(sorted(changed)))
+
+    def _before(self, context: str, newest: Secret) -> Mapping[str, str] | None:
+        """Return the values that were set last; None when that is not known, or another context's."""
+        known = self._known()
+        if known.get("context") != context:
+            return None
+        if (known.get("version"), known.get("written")) == (newest.version, newest.written):
+            return newest.values
+        try:
+            old = self._vault.read(self._path, int(known["version"]))
+        except ConfigError:
+            return None
+        # A secret that was removed altogether begins with version 1 again.
+        return old.values if old.written == known.get("written") else None
+
+    def _set_anyway(self, group: str, values: Mapping[str, str]) -> None:
+        """Set values that may be the ones NiFi has: those it refuses while a processor that uses them runs."""
+        running = [c.id for c in self._api.components(group) if c.state == "RUNNING"]
+        if running:
+            self._api.stop(group)
+        try:
+            self._api.set_parameters(group, values)
+        finally:
+            self._api.await_ready(group)
+            for processor in running:
+                self._api.schedule(processor, "RUNNING")
 
     def watch(self, every: float, stop: threading.Event, say: Callable[[str], object]) -> None:
         """Look every `every` seconds until `stop`; faults become a bulletin in NiFi and pass by themselves."""
@@ -101,12 +136,8 @@ class Sync:
         if shown:
             raise ConfigError(f"{where}: the parameter {', '.join(shown)} is not sensitive, NiFi would show its value")
 
-    def _known(self) -> dict[str, str | int] | None:
+    def _known(self) -> dict[str, Any]:
         try:
             return dict(json.loads(self._state.read_text()))
         except (OSError, ValueError):
-            return None
-
-
-def _mark(secret: Secret, context: str, revision: int) -> dict[str, str | int]:
-    return {"version": secret.version, "written": secret.written, "context": context, "revision": revision}
+            return {}

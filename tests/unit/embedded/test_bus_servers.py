@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from otmirror.cli import setup
-from otmirror.embedded import brokers, opa
+from otmirror.embedded import brokers, nftables, opa, openbao, opensearch, rsyslog, stunnel
 from otmirror.embedded.pki import Authority
 from otmirror.errors import UnavailableError
 
@@ -34,12 +34,13 @@ def test_a_broker_that_cannot_be_had_is_told_and_is_no_failure(monkeypatch):
         raise UnavailableError("no such thing here")
 
     monkeypatch.setattr(setup.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(brokers, "mosquitto_binary", missing)
-    monkeypatch.setattr(brokers, "kafka_jars", missing)
-    monkeypatch.setattr(opa, "install", missing)
+    peers = [(brokers, "mosquitto_binary"), (brokers, "kafka_jars"), (nftables, "nft_binary"), (stunnel, "binary")]
+    peers += [(one, "install") for one in (opa, openbao, opensearch, rsyslog)]
+    for module, name in peers:
+        monkeypatch.setattr(module, name, missing)
     said: list[str] = []
     setup.peers(said.append)
-    assert said == 3 * ["no such thing here; the tests that need it will skip"]
+    assert said == len(peers) * ["no such thing here; the tests that need it will skip"]
 
 
 def test_a_broker_with_tls_asks_for_certificates_and_takes_no_anonymous(tmp_path):
