@@ -255,9 +255,9 @@ def test_no_secret_is_in_the_trail(site: Site, answers: Store) -> None:
 def test_a_shipper_that_is_killed_loses_nothing_and_sends_nothing_twice(
     site: Site, answers: Store, shipper: rsyslog.Rsyslog
 ) -> None:
+    before = answers.count()
     deny(site, 100, 60)
     site.collect()
-    before = answers.count()
     await_that(lambda: answers.count() > before, 20, "the first of them")
     shipper.kill()
     assert not shipper.running
