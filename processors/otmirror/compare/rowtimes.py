@@ -1,0 +1,182 @@
+"""Times of an export's rows, as text, to microseconds UTC."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from otmirror.compare.profiles import Profile
+from otmirror.errors import ConfigError
+
+_US, _UTC = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
+_ZONED = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
+_FINER = re.compile(r"(\.\d{6})\d+")
+_FRACTION = r"^(?P<moment>.*?\d)(?:[.,](?P<fraction>\d{1,9}))?$"
+
+Complain = Callable[[str, str, str], ConfigError]
+"""Makes the error for a cell: its column, its text, what is wrong."""
+
+
+class Times:
+    """Reads one column of times; remembers which format and which kind of zone the file has."""
+
+    def __init__(self, profile: Profile, column: str, complain: Complain):
+        """Take the column's name in the file."""
+        self._profile, self._column, self._complain = profile, column, complain
+        self._format: str | None = None
+        self._zoned: bool | None = None
+
+    def read(self, text: pa.Array) -> pa.Array:
+        """Return microseconds since 1970-01-01 UTC, int64; null where there is no text.
+
+        Raises:
+            ConfigError: a time cannot be read, has no zone where the profile names none, or some have one and some not.
+        """
+        if self._format is None:
+            self._format = self._fitting(text)
+        if self._format.startswith("epoch"):
+            return self._epoch(text)
+        if self._format == "iso":
+            return self._iso(text)
+        return self._local(self._strptime(text, self._format), text)
+
+    def _fitting(self, text: pa.Array) -> str:
+        """Return the first of the profile's formats that reads the first time."""
+        first = next((value for value in text.to_pylist() if value), None)
+        if first is None:
+            return self._profile.formats[0]
+        one = pa.array([first])
+        for name in self._profile.formats:
+            if name.startswith("epoch"):
+                fits = first.strip().lstrip("-").isdigit()
+            elif name == "iso":
+                fits = _iso_or_null(one)[0].is_valid
+            else:
+                fits = self._strptime(one, name)[0].is_valid
+            if fits:
+                return name
+        raise self._complain(
+            self._column, first, f"is no time as the profile has it ({', '.join(self._profile.formats)})"
+        )
+
+    def _epoch(self, text: pa.Array) -> pa.Array:
+        try:
+            number = pc.cast(text, pa.float64())
+        except pa.ArrowInvalid:
+            raise self._first(text, lambda one: _is_number(one), "is no number") from None
+        scale = 1e6 if self._format == "epoch_s" else 1e3
+        return pc.cast(pc.round(pc.multiply(number, scale)), pa.int64())
+
+    def _iso(self, text: pa.Array) -> pa.Array:
+        if _FINER.search(next((value for value in text.to_pylist()[:1] if value), "")):
+            text = pc.replace_substring_regex(text, _FINER.pattern, r"\1")  # AVEVA writes 100 ns
+        zoned = pc.match_substring_regex(text, _ZONED + "|^$")
+        # A date ends like a zone: 2026-11-24.
+        zoned = pc.and_(zoned, pc.greater(pc.utf8_length(text), 10))
+        valid = pc.drop_null(zoned)
+        if not len(valid):
+            return pa.nulls(len(text), pa.int64())
+        some, every = pc.any(valid).as_py(), pc.all(valid).as_py()
+        if self._zoned is None:
+            self._zoned = bool(zoned[_first_valid(text)].as_py())
+        if some != every or every != self._zoned:
+            odd = next(t for t, z in zip(text.to_pylist(), zoned.to_pylist(), strict=True)
+                       if t is not None and z is not self._zoned)  # fmt: skip
+            other = (
+                "has no zone, but earlier times have one" if self._zoned else "has a zone, but earlier times have none"
+            )
+            raise self._complain(self._column, odd, f"{other}: export with one kind of time")
+        try:
+            if self._zoned:
+                return pc.cast(pc.cast(text, _UTC), pa.int64())
+            return self._local(pc.cast(text, _US), text)
+        except pa.ArrowInvalid:
+            raise self._first(text, lambda one: _iso_or_null(pa.array([one]))[0].is_valid, "is no time") from None
+
+    def _strptime(self, text: pa.Array, format_: str) -> pa.Array:
+        parts = pc.extract_regex(pc.utf8_trim_whitespace(text), _FRACTION)
+        # Arrow's strptime knows %b as `Nov`, not as `NOV`, on some systems.
+        moment = pc.strptime(pc.utf8_title(parts.field("moment")), format=format_, unit="us", error_is_null=True)
+        digits = pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6)
+        fraction = pc.cast(pc.if_else(pc.equal(parts.field("fraction"), ""), "0", digits), pa.int64())
+        return pc.cast(pc.add(pc.cast(moment, pa.int64()), fraction), _US)
+
+    def _local(self, moment: pa.Array, text: pa.Array) -> pa.Array:
+        if moment.null_count > text.null_count:
+            place = pc.index(pc.and_(pc.is_null(moment), pc.is_valid(text)), True).as_py()
+            raise self._complain(self._column, text[place].as_py(), f"is no time as {self._format}")
+        zone = self._profile.zone
+        if not zone:
+            raise self._complain(
+                self._column, text[_first_valid(text)].as_py(),
+                "names no zone, and neither does the profile: give --left-zone or --right-zone, such as Europe/Oslo",
+            )  # fmt: skip
+        if zone == "UTC":
+            return pc.cast(moment, pa.int64())
+        try:
+            zoned = pc.assume_timezone(moment, zone, ambiguous=self._profile.ambiguous, nonexistent="raise")
+        except pa.ArrowInvalid:
+            raise self._twice(moment, text, zone) from None
+        return pc.cast(zoned, pa.int64())
+
+    def _twice(self, moment: pa.Array, text: pa.Array, zone: str) -> ConfigError:
+        for place in range(len(moment)):
+            try:
+                pc.assume_timezone(moment.slice(place, 1), zone, ambiguous=self._profile.ambiguous, nonexistent="raise")
+            except pa.ArrowInvalid as error:
+                what = "does not exist" if "exist" in str(error) else "happens twice"
+                how = 'export in UTC, or write `ambiguous = "earliest"` or `"latest"` into a profile of your own'
+                return self._complain(self._column, text[place].as_py(), f"{what} in {zone}, when clocks change: {how}")
+        return self._complain(self._column, "", f"cannot be read in {zone}")
+
+    def _first(self, text: pa.Array, fine: Callable[[str], bool], what: str) -> ConfigError:
+        odd = next((one for one in text.to_pylist() if one is not None and not fine(one)), "")
+        return self._complain(self._column, odd, what)
+
+
+def _first_valid(text: pa.Array) -> int:
+    return int(pc.index(pc.is_valid(text), True).as_py())
+
+
+def _iso_or_null(text: pa.Array) -> pa.Array:
+    text = pc.replace_substring_regex(text, _FINER.pattern, r"\1")
+    for type_ in (_UTC, _US):
+        try:
+            return pc.cast(text, type_)
+        except pa.ArrowInvalid:
+            continue
+    return pa.nulls(len(text), _US)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def numbers(text: pa.Array, decimal: str, states: Sequence[str], nulls: Sequence[str]) -> tuple[pa.Array, pa.Array]:
+    """Return values, null where a text is none, and where a text is neither a number nor known as none.
+
+    Args:
+        text: Cells.
+        decimal: The decimal separator.
+        states: Digital states: texts in the place of a value.
+        nulls: Texts for nothing.
+    """
+    cell = pc.utf8_trim_whitespace(text)
+    known = pc.is_in(cell, value_set=pa.array(["", *nulls, *states], pa.string()))
+    shown = pc.if_else(known, None, cell)
+    if decimal == ",":
+        shown = pc.replace_substring(shown, ",", ".")
+    try:
+        return pc.cast(shown, pa.float64()), pc.equal(pa.nulls(len(text), pa.int8()), 0)
+    except pa.ArrowInvalid:
+        fine: list[Any] = [None if one is None or not _is_number(one) else float(one) for one in shown.to_pylist()]
+        values = pa.array(fine, pa.float64())
+        return values, pc.and_(pc.is_null(values), pc.is_valid(shown))
