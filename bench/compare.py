@@ -1,9 +1,10 @@
 """`otmirror compare` on a day of many tags: the incumbent's CSV export against the Iceberg table.
 
-Both sides are made first, in a folder that is removed in the end: the left one a CSV file (tag, time, value, quality), the
-right one a table as WriteIceberg makes it. Of the right side's tags a half has the same times, a half has them 0.2 s later
-(another scan), a tenth is thinned by a deadband, and in one tag of a hundred a fault is put in, in turn: missing hour,
-+3 s, 0.5 % gain, frozen. The comparison runs in a process of its own; its time and its peak resident memory are printed.
+Both sides are made first, in a folder that is removed in the end: the left one a CSV file (tag, time, value, quality),
+the right one a table as WriteIceberg makes it. Of the right side's tags a half has the same times, a half has them
+0.2 s later (another scan), a tenth is thinned by a deadband, and in one tag of a hundred a fault is put in, in turn:
+missing hour, +3 s, 0.5 % gain, frozen. The comparison runs in a process of its own; its time and its peak memory are
+printed.
 
     python bench/compare.py
     python bench/compare.py --tags 10000 --every 60
@@ -131,8 +132,9 @@ def main() -> None:
         profile = folder / "bench.toml"
         profile.write_text('tag = "tag"\ntime = "time"\nvalue = "value"\nquality = "quality"\nzone = "UTC"\n'
                            '[qualities]\ngood = ["good"]\n')  # fmt: skip
-        command = [sys.executable, "-m", "otmirror", "compare", "--left", str(folder / "incumbent.csv"), "--left-profile",
-                   str(profile), "--right", f"iceberg:{folder / 'lake'}", "--window", DAY, "--out", str(folder / "out")]  # fmt: skip
+        left = ["--left", str(folder / "incumbent.csv"), "--left-profile", str(profile)]
+        right = ["--right", f"iceberg:{folder / 'lake'}", "--window", DAY, "--out", str(folder / "out")]
+        command = [sys.executable, "-m", "otmirror", "compare", *left, *right]
         begun = time.monotonic()
         done = subprocess.run(
             command, check=False, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}

@@ -17,6 +17,7 @@ from otmirror.compare.series import NO_TIME
 from otmirror.compare.spill import ROWS
 from otmirror.errors import ConfigError
 from otmirror.iceberg.catalog import open_catalog
+from otmirror.iceberg.chunks import Reader
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.upkeep import in_words
 from otmirror.status import QUALITIES
@@ -54,10 +55,13 @@ class IcebergSource:
         if missing:
             raise ConfigError(f"{self.title}: there is no column {', '.join(missing)}; it is no table of samples")
         inside = f"ts >= '{_iso(window.start)}' and ts < '{_iso(window.end)}'"
-        scan = table.scan(row_filter=inside, selected_fields=_COLUMNS)
-        for batch in scan.to_arrow_batch_reader():
-            if batch.num_rows:
-                yield _rows(batch)
+        tasks = list(table.scan(row_filter=inside).plan_files())
+        for batch in Reader(table, tasks).batches(_COLUMNS):
+            rows = _rows(batch)
+            at = rows.column(1)
+            rows = rows.filter(pc.and_(pc.greater_equal(at, window.start), pc.less(at, window.end)))
+            if rows.num_rows:
+                yield rows
 
 
 def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
