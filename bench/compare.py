@@ -121,14 +121,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tags", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=10, help="seconds between two samples of a tag")
-    parser.add_argument("--folder", type=Path, help="where the data goes; it takes some 80 bytes a row")
+    parser.add_argument("--data", type=Path, help="folder that keeps the data, and has it from an earlier run")
     asked = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="otmirror-bench-", dir=asked.folder))
+    folder = asked.data or Path(tempfile.mkdtemp(prefix="otmirror-bench-"))
     try:
         begun = time.monotonic()
-        rows = make(folder, asked.tags, asked.every)
-        size = (folder / "incumbent.csv").stat().st_size
-        print(f"made {rows:,} rows a side in {time.monotonic() - begun:.0f} s, CSV {size / 1e9:.1f} GB")
+        if not (folder / "ready").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = make(folder, asked.tags, asked.every)
+            print(f"made {rows:,} rows a side in {time.monotonic() - begun:.0f} s", flush=True)
+            (folder / "ready").touch()
+        print(f"CSV of {(folder / 'incumbent.csv').stat().st_size / 1e9:.1f} GB")
         profile = folder / "bench.toml"
         profile.write_text('tag = "tag"\ntime = "time"\nvalue = "value"\nquality = "quality"\nzone = "UTC"\n'
                            '[qualities]\ngood = ["good"]\n')  # fmt: skip
@@ -150,7 +153,8 @@ def main() -> None:
         print(f"found: {found}")
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not asked.data:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

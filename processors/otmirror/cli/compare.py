@@ -165,7 +165,7 @@ def _matcher(pattern: str | None) -> Callable[[str], bool]:
 
 def _show(found: Comparison, verdict: Verdict) -> None:
     from otmirror.compare.findings import KINDS
-    from otmirror.compare.report import figures, groups, headline
+    from otmirror.compare.report import counted, figures, groups, headline
 
     console = Console()
     shown = Table("", "left", "right")
@@ -178,8 +178,7 @@ def _show(found: Comparison, verdict: Verdict) -> None:
         note = "" if KINDS[group.kind].alarm else " (no fault)"
         first = group.findings[0]
         typer.echo(
-            f"{KINDS[group.kind].title}{note}{side}{what}: {len(group.tags):,} tags, "
-            f"such as {first.tag}: {first.evidence}"
+            f"{KINDS[group.kind].title}{note}{side}{what}: {counted(group.tags)}, such as {first.tag}: {first.evidence}"
         )
     typer.echo(headline(verdict))
 

@@ -164,7 +164,7 @@ class _File:
             quality = pc.if_else(state, BAD, GOOD if known else UNKNOWN)
         # No value is no good sample, whatever the quality says.
         quality = pc.if_else(pc.and_(state, pc.equal(quality, GOOD)), BAD, quality)
-        read = pc.fill_null(reads.read(_or_null(rows.column(profile.read))), NO_TIME) if profile.read in names else None
+        read = pc.fill_null(reads.read(rows.column(profile.read)), NO_TIME) if profile.read in names else None
         return _rows(tag, at, value, quality, read)
 
     def _quality(self, cells: pa.Array) -> pa.Array:
@@ -229,10 +229,6 @@ def opc_quality(text: str) -> int | None:
     if number >= 256:
         return UNCERTAIN
     return (BAD, UNCERTAIN, BAD, GOOD)[number >> 6]
-
-
-def _or_null(text: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(text, ""), None, text)
 
 
 def _rows(tag: pa.Array, at: pa.Array, value: pa.Array, quality: pa.Array, read: pa.Array | None) -> pa.RecordBatch:

@@ -154,6 +154,8 @@ def line(left: Any, right: Any, options: Options) -> Line | None:
                 return None
     if abs(gain) < 1e-9 or (abs(gain - 1) < 1e-9 and abs(offset) <= float(tolerance.min())):
         return None
+    if abs(offset) <= 1e-9 * float(np.abs(left).max()):
+        offset = 0.0  # what least squares leaves behind
     residual = np.abs((right - offset) / gain - left)
     # Least squares of large values leaves digits behind: some room beside the tolerance.
     room = 5 * tolerance + 1e-3 * np.abs(difference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -10,10 +11,11 @@ import numpy as np
 from otmirror import __version__
 from otmirror.compare.findings import KINDS
 from otmirror.compare.plots import lag_plot, match_plot, tag_plot
-from otmirror.compare.report import Verdict, both_figures, figures, groups, headline
+from otmirror.compare.report import Verdict, both_figures, counted, figures, groups, headline
 from otmirror.compare.run import Comparison
 
 _SHOWN = 20
+_NUMBER = re.compile(r"[-+]?[\d,.]+( ?%| s)?")
 _PLOTS = 24
 """Tags with a plot: those with an alarm first, of each kind some."""
 _STYLE = """
@@ -65,7 +67,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str, column: int) -> str:
-    number = column and text[:1].isdigit()
+    number = column and _NUMBER.fullmatch(text)
     return f"<td{' class=n' if number else ''}>{escape(text)}"
 
 
@@ -94,7 +96,7 @@ def _findings(found: Comparison) -> list[str]:
         side = f" on the {group.side}" if group.side else ""
         what = f", {group.what}" if group.what else ""
         note = "" if kind.alarm else " <span class=note>(no fault)</span>"
-        parts.append(f"<h3>{escape(kind.title + side + what)}: {len(group.tags):,} tags{note}</h3>"
+        parts.append(f"<h3>{escape(kind.title + side + what)}: {counted(group.tags)}{note}</h3>"
                      f"<p>{escape(kind.meaning)}. <b>To do:</b> {escape(kind.remedy)}.</p>")  # fmt: skip
         parts.append(_table(("tag", "evidence"), [(f.tag, f.evidence) for f in group.findings[:_SHOWN]]))
         if len(group.findings) > _SHOWN:

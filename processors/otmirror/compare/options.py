@@ -74,6 +74,15 @@ def parse_window(text: str, today: datetime) -> Window:
     return window
 
 
+def parse_moment(text: str) -> int:
+    """Read an ISO 8601 time with its zone, microseconds since 1970 UTC.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return _moment(text, text)
+
+
 def _moment(text: str, shown: str) -> int:
     try:
         found = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text.strip()))

@@ -45,12 +45,12 @@ def lag_plot(lags: Mapping[str, Sequence[float]]) -> str:
     top = max(3.0, *(np.log10(max(values[-1], 1e-3)) for values in lags.values()))
     lines = []
     for side, values in lags.items():
-        x = _LEFT + (np.log10(np.maximum(values, 1e-3)) + 3) / (top + 3) * (_WIDTH - _LEFT - 8)
+        x = _LEFT + (np.log10(np.maximum(values, 1e-3)) + 3) / (top + 3) * (_WIDTH - _LEFT - 24)
         y = _place(np.linspace(0.01, 0.999, len(values)), 0, 1)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         lines.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[side]}" stroke-width="2"/>')
     ticks = "".join(
-        f'<text x="{_LEFT + (power + 3) / (top + 3) * (_WIDTH - _LEFT - 8):.0f}" y="{_HEIGHT - 4}" font-size="10" '
+        f'<text x="{_LEFT + (power + 3) / (top + 3) * (_WIDTH - _LEFT - 24):.0f}" y="{_HEIGHT - 4}" font-size="10" '
         f'text-anchor="middle">{10.0**power:g}</text>'
         for power in range(-3, int(top) + 1)
     )

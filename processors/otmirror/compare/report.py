@@ -65,6 +65,11 @@ def groups(found: Comparison) -> list[Group]:
             for kind, side, what in keys]  # fmt: skip
 
 
+def counted(tags: Sequence[str]) -> str:
+    """Write how many tags there are."""
+    return f"{len(tags):,} tag" + ("s" if len(tags) != 1 else "")
+
+
 def data(found: Comparison, verdict: Verdict) -> dict[str, Any]:
     """Return everything as plain values for JSON; times are seconds or ISO 8601."""
     return {
@@ -154,7 +159,7 @@ def figures(found: Comparison) -> list[tuple[str, str, str]]:
 
     def lag(side: str) -> str:
         values = totals.lag(side)
-        return "not told" if values is None else " / ".join(f"{value:.3g}" for value in values)
+        return "not told" if values is None else " / ".join(f"{value:.4g}" for value in values)
 
     totals_ = (("samples", totals.samples), ("bad samples", totals.bad),
                ("rows that repeat a time", totals.duplicates), ("rows after a later one", totals.disorder))  # fmt: skip
@@ -200,7 +205,7 @@ def to_markdown(found: Comparison, verdict: Verdict) -> str:
         note = "" if kind.alarm else " (no fault)"
         what = f", {group.what}" if group.what else ""
         side = f" on the {group.side}" if group.side else ""
-        lines += [f"### {kind.title}{note}{side}{what}: {len(group.tags):,} tags", "",
+        lines += [f"### {kind.title}{note}{side}{what}: {counted(group.tags)}", "",
                   f"{kind.meaning[0].upper()}{kind.meaning[1:]}. To do: {kind.remedy}.", ""]  # fmt: skip
         lines += _table(("tag", "evidence"), [(f.tag, f.evidence) for f in group.findings[:_SHOWN]])
         if len(group.findings) > _SHOWN:

@@ -37,6 +37,7 @@ class Times:
         Raises:
             ConfigError: a time cannot be read, has no zone where the profile names none, or some have one and some not.
         """
+        text = pc.if_else(pc.equal(text, ""), None, text)
         if self._format is None:
             self._format = self._fitting(text)
         if self._format.startswith("epoch"):
@@ -75,7 +76,7 @@ class Times:
     def _iso(self, text: pa.Array) -> pa.Array:
         if _FINER.search(next((value for value in text.to_pylist()[:1] if value), "")):
             text = pc.replace_substring_regex(text, _FINER.pattern, r"\1")  # AVEVA writes 100 ns
-        zoned = pc.match_substring_regex(text, _ZONED + "|^$")
+        zoned = pc.match_substring_regex(text, _ZONED)
         # A date ends like a zone: 2026-11-24.
         zoned = pc.and_(zoned, pc.greater(pc.utf8_length(text), 10))
         valid = pc.drop_null(zoned)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from otmirror.compare import pairs
+from otmirror.compare.common import share_shift
 from otmirror.compare.findings import Finding
 from otmirror.compare.options import Options, Window
 from otmirror.compare.pairs import Pair
@@ -198,5 +199,6 @@ class _Work:
             ]  # fmt: skip
             self.alone["right"][pair.right].findings = []
         pairs.swap(self.results, tolerance)
+        share_shift(self.results, self.window)
         self.totals.renamed = len(proposals)
         return proposals

@@ -62,8 +62,12 @@ class TagResult:
 
     @property
     def mean_difference(self) -> float:
-        """Difference of the time-weighted means beyond the deadband found, of the left side's magnitude or spread."""
-        bands = [float(finding.numbers["band"]) for finding in self.findings if finding.kind == "deadband"]
+        """Difference of the time-weighted means beyond the band found, of the left side's magnitude."""
+        bands = [
+            float(finding.numbers["band"])
+            for finding in self.findings
+            if "band" in finding.numbers and not finding.alarm
+        ]
         beyond = max(0.0, abs(self.right.mean - self.left.mean) - max(bands, default=0.0))
         known = self.prints[0][np.isfinite(self.prints[0])] if self.prints[0] is not None else np.empty(0)
         spread = float(np.ptp(known)) if len(known) else 0.0
@@ -154,7 +158,8 @@ def _clocks(result: TagResult, left: Series, right: Series, window: Window, opti
     right_ts, right_value = _by_time(*right.rows())
     tolerance = options.tolerance
     if _on_time(left, right, options):
-        result.offset_s = 0.0
+        # A value that stands still fits at any time.
+        result.offset_s = 0.0 if len(left_value) and np.ptp(left_value) else float("nan")
         return right
     if len(left_ts) < clocks.FEWEST or len(right_ts) < clocks.FEWEST:
         return right

@@ -13,8 +13,8 @@ import numpy as np
 DAY = "2026-10-25"
 """Clocks went back in Europe at 01:00 UTC."""
 START = datetime(2026, 10, 25, tzinfo=timezone.utc)
-STEP = 10
-COUNT = 8640
+STEP = 20
+COUNT = 4320
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Tag:
 def signals(seed: int) -> dict[str, Callable[[], Tag]]:
     """Return makers of a pressure, a temperature, a flow, a level, a valve and a setpoint."""
     rng = np.random.default_rng(seed)
-    time = np.arange(COUNT)
+    time = np.arange(COUNT) * STEP / 10
 
     def tag(values: Iterable[float]) -> Tag:
-        return Tag([float(t * STEP) for t in time], [float(v) for v in values])
+        return Tag([float(n * STEP) for n in range(COUNT)], [float(v) for v in values])
 
     def pressure() -> Tag:
         return tag(3.2e7 + 2e5 * np.sin(time / 900 + rng.uniform(0, 6)) + rng.normal(0, 900, COUNT))
@@ -55,7 +55,7 @@ def signals(seed: int) -> dict[str, Callable[[], Tag]]:
         return tag((time * rng.uniform(0.8, 1.2)) % 700 / 7 + rng.normal(0, 0.05, COUNT))
 
     def valve() -> Tag:
-        return tag(np.cumsum(rng.random(COUNT) < 1 / 40) % 2)
+        return tag(np.cumsum(rng.random(COUNT) < 1 / 20) % 2)
 
     def setpoint() -> Tag:
         return tag([55.0] * COUNT)
@@ -77,15 +77,15 @@ def gain(tag: Tag) -> Tag:
 
 
 def frozen(tag: Tag) -> Tag:
-    held = tag.value[3000]
-    return Tag(tag.at, [held if 3000 <= n < 3720 else v for n, v in enumerate(tag.value)], tag.quality, tag.late)
+    held = tag.value[1500]
+    return Tag(tag.at, [held if 1500 <= n < 1860 else v for n, v in enumerate(tag.value)], tag.quality, tag.late)
 
 
 def duplicated(tag: Tag) -> Tag:
     made = Tag([], [], ["good"], [0.4])
     made.quality, made.late = [], []
     for n, at in enumerate(tag.at):
-        for _ in range(2 if 500 <= n < 700 else 1):
+        for _ in range(2 if 250 <= n < 350 else 1):
             made.at.append(at)
             made.value.append(tag.value[n])
             made.quality.append(tag.quality[n])
@@ -95,13 +95,13 @@ def duplicated(tag: Tag) -> Tag:
 
 def bad_stretch(tag: Tag) -> Tag:
     """Bad for 20 minutes: what the side knows that keeps quality."""
-    bad = [2000 <= n < 2120 for n in range(len(tag.at))]
+    bad = [1000 <= n < 1060 for n in range(len(tag.at))]
     return Tag(tag.at, [None if b else v for v, b in zip(tag.value, bad, strict=True)],
                ["bad" if b else "good" for b in bad], tag.late)  # fmt: skip
 
 
 def late(tag: Tag) -> Tag:
-    return Tag(tag.at, tag.value, tag.quality, [1800.0 if 4000 <= n < 4180 else 0.4 for n in range(len(tag.at))])
+    return Tag(tag.at, tag.value, tag.quality, [1800.0 if 2000 <= n < 2090 else 0.4 for n in range(len(tag.at))])
 
 
 def dst(tag: Tag) -> Tag:

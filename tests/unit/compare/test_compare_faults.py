@@ -110,12 +110,12 @@ def test_the_evidence_says_how_much_and_when(seeded) -> None:
     numbers = {f["tag"]: f["numbers"] for f in report["findings"]}
     assert numbers["field/clock_offset/F"]["offset_s"] == pytest.approx(3.0, abs=0.01)
     assert numbers["field/gain/T"]["gain"] == pytest.approx(1.005, abs=1e-6)
-    assert numbers["field/missing/P"]["from"] == "2026-10-25T09:59:50Z"
+    assert numbers["field/missing/P"]["from"] == "2026-10-25T09:59:40Z"
     assert numbers["field/missing/P"]["until"] == "2026-10-25T11:00:00Z"
     assert numbers["field/frozen/L"]["from"] == "2026-10-25T08:20:00Z"
-    assert numbers["field/duplicates/P"]["rows"] == 200
-    assert numbers["field/quality/P"]["rows"] == 120
-    assert numbers["field/late/F"] == {"rows": 180, "worst_s": 1800.0}
+    assert numbers["field/duplicates/P"]["rows"] == 100
+    assert numbers["field/quality/P"]["rows"] == 60
+    assert numbers["field/late/F"] == {"rows": 90, "worst_s": 1800.0}
     assert numbers["field/dst_shift/F"] == {
         "offset_s": 3600.0, "from": "2026-10-25T01:00:00Z", "until": "2026-10-26T00:00:00Z",
     }  # fmt: skip
@@ -192,3 +192,10 @@ def test_two_causes_at_one_tag_are_two_findings(tmp_path: Path) -> None:
     tag = signals(9)["F"]()
     _, report, _ = compared(tmp_path, {"a/F": tag}, {"a/F": offset(gain(missing_hour(tag)))})
     assert by_tag(report)["a/F"] >= {"missing", "clock_offset", "gain"}
+
+
+def test_an_hour_that_is_off_for_all_tags_is_told_once(tmp_path: Path) -> None:
+    tags = {f"a/{letter}-{n}": maker() for letter, maker in signals(8).items() for n in range(2)}
+    _, report, output = compared(tmp_path, tags, {name: dst(tag) for name, tag in tags.items()})
+    assert by_tag(report) == {name: {"dst_shift"} for name in tags}
+    assert output.count("one-hour shift on the right, +3600 s, 2026-10-25T01:00:00Z") == 1
