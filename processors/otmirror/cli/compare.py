@@ -81,6 +81,8 @@ def compare(
         raise ConfigError("--cutover: needs --days, the folder that keeps each day's verdict")
     options, rules = gate.load(thresholds)
     span = parse_window(window, datetime.now(timezone.utc))
+    if days is not None:
+        gate.require_day(span)
     one, two = (
         opened(name, text, profile, zone, os.environ.get)
         for name, text, profile, zone in (

@@ -150,7 +150,7 @@ class _File:
 
     def _long(self, rows: pa.RecordBatch, at: pa.Array, reads: Times) -> pa.RecordBatch:
         profile, names = self.profile, rows.schema.names
-        value, odd = numbers(rows.column(profile.value), profile.decimal, profile.states.get("bad", ()), profile.nulls)
+        value, odd = numbers(rows.column(profile.value), profile)
         if pc.any(odd).as_py():
             raise self._complain(profile.value, rows.column(profile.value)[pc.index(odd, True).as_py()].as_py(),
                                  "is no number and no state of the profile")  # fmt: skip
@@ -183,7 +183,7 @@ class _File:
         for name in rows.schema.names:
             if name == profile.time or name in profile.skip or not rows.num_rows:
                 continue
-            value, odd = numbers(rows.column(name), profile.decimal, profile.states.get("bad", ()), profile.nulls)
+            value, odd = numbers(rows.column(name), profile)
             if pc.any(odd).as_py():
                 raise self._complain(name, rows.column(name)[pc.index(odd, True).as_py()].as_py(), "is no number")
             yield _rows(pa.repeat(name, len(at)), at, value, pc.if_else(pc.is_null(value), BAD, GOOD), None)

@@ -18,7 +18,7 @@ import numpy as np
 
 from otmirror.compare.findings import KINDS
 from otmirror.compare.matching import Tolerance
-from otmirror.compare.options import Options
+from otmirror.compare.options import Options, Window
 from otmirror.compare.run import Comparison
 from otmirror.errors import ConfigError, MistakesError
 
@@ -151,15 +151,23 @@ def check(found: Comparison, rules: Rules) -> list[Check]:
     return checks
 
 
+def require_day(window: Window) -> None:
+    """Make sure that a window's verdict can be kept as a day's.
+
+    Raises:
+        ConfigError: it is no whole day in UTC.
+    """
+    if not _DAY.fullmatch(window.name):
+        raise ConfigError(f"--days: the window {window.name} is no whole day in UTC")
+
+
 def remember(folder: Path, found: Comparison, passed: bool) -> None:
     """Keep a day's verdict in a folder: one small file a day; a day run again replaces what was there.
 
     Raises:
-        ConfigError: the window is no day, or the folder cannot be written.
+        ConfigError: the folder cannot be written.
     """
     day = found.window.name
-    if not _DAY.fullmatch(day):
-        raise ConfigError(f"--days: the window {day} is no whole day in UTC")
     data = {"day": day, "green": passed, "left": found.left, "right": found.right, "tags": found.totals.both,
             "match": None if math.isnan(found.totals.match) else found.totals.match}  # fmt: skip
     try:

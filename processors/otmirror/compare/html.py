@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 
 from otmirror import __version__
-from otmirror.compare.findings import KINDS
+from otmirror.compare.findings import KINDS, Finding
+from otmirror.compare.options import Window, parse_moment
 from otmirror.compare.plots import lag_plot, match_plot, tag_plot
 from otmirror.compare.report import Verdict, both_figures, counted, figures, groups, headline
 from otmirror.compare.run import Comparison
@@ -114,8 +115,21 @@ def _tags(found: Comparison) -> list[str]:
                 names.setdefault(group.tags[place], KINDS[group.kind].title)
     if not names:
         return []
-    parts = ["<h2>Plots</h2><p class=note>Held values at 128 times of the window.</p><div class=plots>"]
+    parts = [
+        "<h2>Plots</h2><p class=note>Held values at 128 times of the window; shaded is what a finding names.</p><div class=plots>"
+    ]
     for tag, title in names.items():
-        picture = tag_plot(*by_tag[tag].prints)
+        picture = tag_plot(*by_tag[tag].prints, _marked(by_tag[tag].findings, found.window))
         parts.append(f"<figure>{picture}<figcaption><b>{escape(tag)}</b>: {escape(title)}</figcaption></figure>")
     return [*parts, "</div>"]
+
+
+def _marked(findings: Sequence[Finding], window: Window) -> list[tuple[float, float]]:
+    """Return the parts of the window, 0 to 1, that findings name."""
+    parts = []
+    for finding in findings:
+        if {"from", "until"} <= finding.numbers.keys():
+            ends = (parse_moment(str(finding.numbers[name])) for name in ("from", "until"))
+            first, last = (min(max((end - window.start) / (window.end - window.start), 0.0), 1.0) for end in ends)
+            parts.append((first, last))
+    return parts

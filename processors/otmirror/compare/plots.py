@@ -11,8 +11,14 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 320, 130, 62, 18
 COLOURS = {"left": "#1f77b4", "right": "#d9601a"}
 
 
-def tag_plot(left: Any, right: Any) -> str:
-    """Return both sides' fingerprints as two stepped lines, the left one wider and below."""
+def tag_plot(left: Any, right: Any, marked: Sequence[tuple[float, float]] = ()) -> str:
+    """Return both sides' fingerprints as two stepped lines, the left one wider and below.
+
+    Args:
+        left: Values, NaN for none; None when the side has no such tag.
+        right: The same.
+        marked: Parts of the window, from 0 to 1, with a shade behind them.
+    """
     sides = {name: values for name, values in (("left", left), ("right", right)) if values is not None}
     known = np.concatenate([values[np.isfinite(values)] for values in sides.values()]) if sides else np.empty(0)
     if not len(known):
@@ -20,7 +26,11 @@ def tag_plot(left: Any, right: Any) -> str:
     low, high = float(known.min()), float(known.max())
     margin = (high - low) * 0.06 or max(abs(high), 1.0) * 0.01
     low, high = low - margin, high + margin
-    lines = []
+    lines = [
+        f'<rect x="{_LEFT + first * (_WIDTH - 4 - _LEFT):.1f}" y="16" height="{_HEIGHT - _BOTTOM - 14}" '
+        f'width="{max((last - first) * (_WIDTH - 4 - _LEFT), 1.5):.1f}" fill="#f4c7a1" fill-opacity="0.55"/>'
+        for first, last in marked
+    ]
     for name, values in sides.items():
         width = 3.2 if name == "left" else 1.3
         for run in _runs(values):
@@ -85,7 +95,7 @@ def _place(values: Any, low: float, high: float) -> Any:
 
 def _frame(inside: str, title: str, span: list[tuple[float, float]], below: str) -> str:
     scale = "".join(
-        f'<text x="{_LEFT - 4}" y="{y}" font-size="10" text-anchor="end">{value:.5g}</text>'
+        f'<text x="{_LEFT - 4}" y="{y}" font-size="10" text-anchor="end">{value:.4g}</text>'
         for low, high in span
         for y, value in ((24, high), (_HEIGHT - _BOTTOM, low))
     )

@@ -68,6 +68,8 @@ class Profile:
     """Qualities are OPC DA's numbers: 192 and more good, 64 to 191 uncertain, less bad; 256 and more by Ignition's."""
     states: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts in the place of a value: digital states."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Texts that stand for a number: the states of a valve."""
     tables: str = ""
     query: str = ""
 
@@ -115,6 +117,9 @@ def parse(data: Mapping[str, Any], name: str, zone: str | None = None) -> Profil
         table = data.get(key, {})
         if not isinstance(table, dict) or any(k not in allowed or not _is_texts(v) for k, v in table.items()):
             problems.append(f"[{key}] may have the lists {', '.join(allowed)} only")
+    numbers = data.get("numbers", {})
+    if not isinstance(numbers, dict) or any(type(value) not in (int, float) for value in numbers.values()):
+        problems.append("[numbers] has to give a number for each text")
     if not problems:
         tidy = {key: tuple(data[key]) if key in _LISTS else data[key] for key in data if key not in _TABLES}
         tables = {key: {k: tuple(v) for k, v in data.get(key, {}).items()} for key in _TABLES}

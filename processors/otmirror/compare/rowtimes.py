@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -161,19 +161,16 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def numbers(text: pa.Array, decimal: str, states: Sequence[str], nulls: Sequence[str]) -> tuple[pa.Array, pa.Array]:
-    """Return values, null where a text is none, and where a text is neither a number nor known as none.
-
-    Args:
-        text: Cells.
-        decimal: The decimal separator.
-        states: Digital states: texts in the place of a value.
-        nulls: Texts for nothing.
-    """
+def numbers(text: pa.Array, profile: Profile) -> tuple[pa.Array, pa.Array]:
+    """Return a profile's values, null where a text is none, and where a text is neither a number nor known as none."""
     cell = pc.utf8_trim_whitespace(text)
-    known = pc.is_in(cell, value_set=pa.array(["", *nulls, *states], pa.string()))
-    shown = pc.if_else(known, None, cell)
-    if decimal == ",":
+    absent = pa.array(["", *profile.nulls, *profile.states.get("bad", ())], pa.string())
+    shown = pc.if_else(pc.is_in(cell, value_set=absent), None, cell)
+    if profile.numbers:
+        meant = pa.array([repr(float(number)).replace(".", profile.decimal) for number in profile.numbers.values()])
+        place = pc.index_in(cell, value_set=pa.array(list(profile.numbers), pa.string()))
+        shown = pc.coalesce(meant.take(place), shown)
+    if profile.decimal == ",":
         shown = pc.replace_substring(shown, ",", ".")
     try:
         return pc.cast(shown, pa.float64()), pc.equal(pa.nulls(len(text), pa.int8()), 0)

@@ -91,7 +91,8 @@ def run(
         say: Is told what is being done.
 
     Raises:
-        ConfigError: a side is not as its profile says, or has no samples in the window.
+        ConfigError: a side is not as its profile says, or has no samples in the window, or
+            the map or `wanted` names tags that are not there.
         UnavailableError: a side cannot be read now.
     """
     begun = time.monotonic()
@@ -105,9 +106,14 @@ def run(
             if not spill.rows:
                 raise ConfigError(f"{source.title}: there are no samples in {window.name}")
             spills.append(spill)
+        for name, other in (tag_map or {}).items():
+            if name not in spills[0].names and other not in spills[1].names:
+                raise ConfigError(f"--tag-map: neither side has samples of {name} = {other} in {window.name}")
         work = _Work(window, options, dict(tag_map or {}), wanted)
         for piece in work.pieces(spills[0], spills[1]):
             say(f"compared {piece} of {pieces} pieces, {len(work.results):,} tags")
+        if not work.results:
+            raise ConfigError("--tags: no tag of either side matches")
         proposals = work.finish()
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -146,7 +146,7 @@ def _late(result: TagResult, name: str, series: Series, lag: Any, options: Optio
         Finding("late", result.tag, name,
                 f"{count:,} of {len(lag):,} samples arrived more than {options.late_s:g} s late, at worst "
                 f"{span(float(lag.max()) * 1e6)}; their times are {moment(int(times[0]))} to {moment(int(times[-1]))}",
-                {"rows": count, "worst_s": float(lag.max())})
+                {"rows": count, "worst_s": float(lag.max()), **_ends(times)})
     )  # fmt: skip
     return True
 
@@ -379,8 +379,12 @@ def _quality(result: TagResult, left: Series, right: Series, options: Options) -
             result.findings.append(
                 Finding("quality_lost", result.tag, name,
                         f"{len(lost):,} of {len(doubtful):,} samples that are bad or uncertain on the other side are "
-                        f"good here, {moment(int(lost[0]))} to {moment(int(lost[-1]))}", {"rows": len(lost)})
+                        f"good here, {moment(int(lost[0]))} to {moment(int(lost[-1]))}", {"rows": len(lost), **_ends(lost)})
             )  # fmt: skip
+
+
+def _ends(times: Any) -> dict[str, float | str]:
+    return {"from": moment(int(times[0])), "until": moment(int(times[-1]))}
 
 
 def _calls_good(series: Series, at: Any, within_us: int) -> Any:

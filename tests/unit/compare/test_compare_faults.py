@@ -115,7 +115,9 @@ def test_the_evidence_says_how_much_and_when(seeded) -> None:
     assert numbers["field/frozen/L"]["from"] == "2026-10-25T08:20:00Z"
     assert numbers["field/duplicates/P"]["rows"] == 100
     assert numbers["field/quality/P"]["rows"] == 60
-    assert numbers["field/late/F"] == {"rows": 90, "worst_s": 1800.0}
+    assert numbers["field/late/F"] == {
+        "rows": 90, "worst_s": 1800.0, "from": "2026-10-25T11:06:40Z", "until": "2026-10-25T11:36:20Z",
+    }  # fmt: skip
     assert numbers["field/dst_shift/F"] == {
         "offset_s": 3600.0, "from": "2026-10-25T01:00:00Z", "until": "2026-10-26T00:00:00Z",
     }  # fmt: skip

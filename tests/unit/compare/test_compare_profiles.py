@@ -152,13 +152,18 @@ def test_decimal_commas_semicolons_and_gzip(tmp_path: Path) -> None:
     own = written(
         tmp_path,
         'tag = "Navn"\ntime = "Tid"\nvalue = "Verdi"\nformats = ["%d.%m.%Y %H:%M:%S"]\nzone = "Europe/Oslo"\n'
-        'delimiter = ";"\ndecimal = ","\nencoding = "latin-1"\n[states]\nbad = ["Ugyldig"]\n',
+        'delimiter = ";"\ndecimal = ","\nencoding = "latin-1"\n[states]\nbad = ["Ugyldig"]\n'
+        '[numbers]\n"Åpen" = 1\n"Stengt" = 0.5\n',
         "own.toml",
     )
     path = tmp_path / "export.csv.gz"
     path.write_bytes(gzip.compress("Navn;Tid;Verdi\nTrykk-Ø;25.10.2026 12:00:00,500;-1,5\n"
-                                   "Trykk-Ø;25.10.2026 12:00:01;Ugyldig\n".encode("latin-1")))  # fmt: skip
-    assert read(path, str(own)) == [("Trykk-Ø", utc(11, 0, 0.5), -1.5, 2), ("Trykk-Ø", utc(11, 0, 1), None, 0)]
+                                   "Trykk-Ø;25.10.2026 12:00:01;Ugyldig\nVentil;25.10.2026 12:00:02;Åpen\n"
+                                   "Ventil;25.10.2026 12:00:03; Stengt\n".encode("latin-1")))  # fmt: skip
+    assert read(path, str(own)) == [
+        ("Trykk-Ø", utc(11, 0, 0.5), -1.5, 2), ("Trykk-Ø", utc(11, 0, 1), None, 0), ("Ventil", utc(11, 0, 2), 1.0, 2),
+        ("Ventil", utc(11, 0, 3), 0.5, 2),
+    ]  # fmt: skip
 
 
 def test_a_wide_file(tmp_path: Path) -> None:
@@ -215,6 +220,7 @@ def test_the_hour_that_comes_twice(tmp_path: Path) -> None:
 def test_other_mistakes_of_the_command(tmp_path: Path) -> None:
     good = str(written(tmp_path, GOOD, "good.csv"))
     map_ = str(written(tmp_path, "left,right\na,b\nc,b\n", "map.csv"))
+    absent = str(written(tmp_path, "left,right\nx,y\n", "absent.csv"))
     limits = str(written(tmp_path, "[same]\ntime = 3\n[gate]\nmax_tags = { nonsense = 1 }\n", "limits.toml"))
     cases = {
         ("--left", "nowhere.csv", "--right", good): "--left: there is no file nowhere.csv",
@@ -224,6 +230,8 @@ def test_other_mistakes_of_the_command(tmp_path: Path) -> None:
         ("--left", good, "--right", good, "--window", "2026-13-01"): "--window:",
         ("--left", good, "--right", good, "--window", "2026-10-25T00:00..2026-10-26T00:00"): "says no zone",
         ("--left", good, "--right", good, "--tag-map", map_): "map.csv:3: b comes twice",
+        ("--left", good, "--right", good, "--tag-map", absent): "neither side has samples of x = y",
+        ("--left", good, "--right", good, "--tags", "^nothing$"): "--tags: no tag of either side matches",
         ("--left", good, "--right", good, "--tags", "("): "is no regular expression",
         ("--left", good, "--right", good, "--cutover"): "needs --days",
         ("--left", good, "--right", good, "--thresholds", limits): "[same] has no time; it may have value_relative",
@@ -249,6 +257,7 @@ def test_other_mistakes_of_the_command(tmp_path: Path) -> None:
         ("formats = 'iso'", "formats has to be a list of texts"),
         ("[qualities]\nfine = ['x']", "[qualities] may have the lists good, uncertain, bad only"),
         ("kind = 'sqlite'\ntables = 'DROP TABLE x'\nquery = 'SELECT 1; DROP TABLE x'", "has to be one SELECT"),
+        ("[numbers]\nOPEN = true", "[numbers] has to give a number for each text"),
         ("kind = ", "profile"),
     ],
 )
