@@ -143,13 +143,15 @@ def main() -> None:
             command, check=False, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
         )
         seconds = time.monotonic() - begun
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        peak = used.ru_maxrss * 1024 / 1e9
         report = json.loads((folder / "out" / "report.json").read_text())
         found: dict[str, int] = {}
         for finding in report["findings"]:
             found[finding["kind"]] = found.get(finding["kind"], 0) + 1
-        print(f"{asked.tags:,} tags x 1 day, a sample each {asked.every} s: {seconds:.0f} s, {peak:.2f} GB at most, "
-              f"exit status {done.returncode}")  # fmt: skip
+        spent = used.ru_utime + used.ru_stime
+        print(f"{asked.tags:,} tags x 1 day, a sample each {asked.every} s: {seconds:.0f} s ({spent:.0f} s of CPU), "
+              f"{peak:.2f} GB at most, exit status {done.returncode}; load {os.getloadavg()[0]:.1f}")  # fmt: skip
         print(f"found: {found}")
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     finally:

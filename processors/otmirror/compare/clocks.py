@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from otmirror.compare.matching import Tolerance
 from otmirror.compare.series import SECOND, held
 
 HOUR = 3600 * SECOND
@@ -177,6 +178,20 @@ def hour_shift(at: Any, difference: Any, tolerance_us: int, start: int, end: int
             last = end if tail or cut == len(state) else int(edge)
             return Shift(sign * HOUR, first, last, total)
     return None
+
+
+def by_agreement(
+    left_ts: Any, left: Any, right_ts: Any, right: Any, start: int, end: int, tolerance: Tolerance
+) -> tuple[Any, Any]:
+    """Return times at which held values agree either at once or an hour apart, and 0 or the hour: for `hour_shift`."""
+    grid = np.linspace(start, end, 4096, endpoint=False).astype(np.int64)
+    mine = held(left_ts, left, grid)
+    agrees = [np.abs(held(right_ts, right, grid + us) - mine) <= tolerance.of(mine) for us in (0, HOUR, -HOUR)]
+    # Off the right side's ends its held value says nothing.
+    for place, us in ((1, HOUR), (2, -HOUR)):
+        agrees[place] &= (grid + us >= start) & (grid + us < end)
+    sure = np.sum(agrees, axis=0) == 1
+    return grid[sure], np.where(agrees[0], 0, np.where(agrees[1], HOUR, -HOUR))[sure]
 
 
 def _changeover(moments: Any, cut: int) -> int:

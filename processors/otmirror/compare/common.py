@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from otmirror.compare.clocks import HOUR
 from otmirror.compare.findings import Finding
 from otmirror.compare.options import Window, parse_moment
-from otmirror.compare.tag import TagResult
+from otmirror.compare.result import TagResult
 
 _FEWEST = 3
 

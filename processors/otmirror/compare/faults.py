@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from otmirror.compare.matching import hold_error
+from otmirror.compare.matching import distance, hold_error
 from otmirror.compare.options import SECOND, Options, Window
 from otmirror.compare.series import held
 
@@ -48,16 +48,19 @@ def missing(ts: Any, value: Any, other_ts: Any, other: Any, window: Window, opti
         start, end = int(edges[place]), int(edges[place + 1])
         inside = (other_ts > start + options.tolerance.time_us) & (other_ts < end - options.tolerance.time_us)
         count = int(inside.sum())
+        whole = len(ts) >= 0.99 * (len(other_ts) - count)
         level = value[max(place - 1, 0)]
-        if count >= 3 and _moved(other[inside] - level, ts, value, options, level):
+        if count >= 3 and _moved(other[inside] - level, ts, value, options, level, whole):
             found.append(Stretch(start, end, count))
     return found
 
 
-def _moved(away: Any, ts: Any, value: Any, options: Options, level: float) -> bool:
+def _moved(away: Any, ts: Any, value: Any, options: Options, level: float, whole: bool) -> bool:
     if _even(ts, 0.99) and (np.diff(value) == 0).mean() >= 0.5:
         return True  # a side that repeats still values at an even pace has no deadband, and has stopped doing so
     furthest = float(np.abs(away).max())
+    if whole and np.quantile(np.abs(np.diff(value)), 0.02) < 0.5 * furthest > 0.5 * options.tolerance.of(level):
+        return True  # nothing was held back elsewhere, not even the smallest steps
     return furthest > options.tolerance.of(level) and _large_steps(value, furthest) < _DEADBAND_STEPS
 
 
@@ -87,14 +90,13 @@ def frozen(ts: Any, value: Any, other_ts: Any, other: Any, window: Window, optio
     candidates = np.flatnonzero((lasting >= options.frozen_s * SECOND) & (np.diff(starts) >= 5))
     if not len(candidates):
         return []
-    error = np.abs(other - held(ts, value, other_ts))
-    error = np.where(np.isnan(error), 0.0, error)
+    error = np.nan_to_num(distance(other_ts, other, ts, value, options.tolerance.time_us))
     far = error > options.tolerance.of(other)
     found = []
     for number in candidates:
         start, end = int(ts[starts[number]]), int(ts[starts[number + 1] - 1])
         inside = (other_ts >= start) & (other_ts <= end)
-        if inside.sum() < 5 or far[inside].mean() < 0.5 or np.ptp(other[inside]) == 0:
+        if inside.sum() < 5 or far[inside].mean() < 0.2 or np.ptp(other[inside]) == 0:
             continue
         if (end - start) > 0.9 * (window.end - window.start):
             band = options.deadband * float(np.median(np.abs(other)))

@@ -116,7 +116,8 @@ def _tags(found: Comparison) -> list[str]:
     if not names:
         return []
     parts = [
-        "<h2>Plots</h2><p class=note>Held values at 128 times of the window; shaded is what a finding names.</p><div class=plots>"
+        "<h2>Plots</h2><p class=note>Held values at 128 times of the window; shaded is what a finding names.</p>",
+        "<div class=plots>",
     ]
     for tag, title in names.items():
         picture = tag_plot(*by_tag[tag].prints, _marked(by_tag[tag].findings, found.window))

@@ -15,7 +15,7 @@ import numpy as np
 
 from otmirror.compare.findings import Finding
 from otmirror.compare.matching import Tolerance
-from otmirror.compare.tag import UNEXPLAINED, TagResult
+from otmirror.compare.result import UNEXPLAINED, TagResult
 
 _BLOCK = 512
 _CANDIDATES = 6

@@ -13,8 +13,8 @@ import numpy as np
 from otmirror import __version__
 from otmirror.compare.findings import KINDS, Finding
 from otmirror.compare.gate import Check
+from otmirror.compare.result import Side, TagResult
 from otmirror.compare.run import Comparison
-from otmirror.compare.tag import Side, TagResult
 from otmirror.compare.totals import Totals
 
 _SHARES = ("p50", "p95", "p99", "max")

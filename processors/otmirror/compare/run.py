@@ -18,9 +18,10 @@ from otmirror.compare.common import share_shift
 from otmirror.compare.findings import Finding
 from otmirror.compare.options import Options, Window
 from otmirror.compare.pairs import Pair
+from otmirror.compare.result import Side, TagResult
 from otmirror.compare.series import Series, clean
 from otmirror.compare.spill import Spill
-from otmirror.compare.tag import Side, TagResult, compare, fingerprint, side
+from otmirror.compare.tag import compare, fingerprint, side
 from otmirror.compare.totals import Totals
 from otmirror.errors import ConfigError
 

@@ -6,72 +6,18 @@ gain and digits. So one cause is one finding, not thousands of values that diffe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from otmirror.compare import clocks, faults
+from otmirror.compare import faults
+from otmirror.compare.alignment import aligned, match
 from otmirror.compare.findings import Finding, moment, span
-from otmirror.compare.matching import distance, paired
+from otmirror.compare.matching import paired
 from otmirror.compare.options import Options, Window
-from otmirror.compare.series import BAD, GOOD, NO_TIME, SECOND, UNKNOWN, Series, clean, gapped, held, time_weighted_mean
-
-FINGERPRINT = 128
-"""Points of the grid at which both sides' held values are kept, for plots and to find renamed and swapped tags."""
-UNEXPLAINED = ("value_mismatch", "gain", "frozen")
-"""Kinds that another tag's values may explain better."""
-
-
-@dataclass
-class Side:
-    """What was counted on one side."""
-
-    samples: int
-    """Usable ones."""
-    bad: int
-    duplicates: int
-    disorder: int
-    mean: float = float("nan")
-    """Time-weighted."""
-    lag: Any = None
-    """Seconds between a sample's time and its arrival; None when the side does not say."""
-
-
-@dataclass
-class TagResult:
-    """What is known of a tag after the comparison."""
-
-    tag: str
-    left: Side
-    right: Side
-    match: float = float("nan")
-    """Share of the samples of the side with fewer that the other side confirms, after the clocks were put right."""
-    compared: int = 0
-    worst: float = 0.0
-    """Largest difference beyond what the other side said around that time."""
-    offset_s: float = float("nan")
-    """Clock of the right side ahead of the left one, where it can be told."""
-    quality: Any = None
-    """3 x 3 counts: left quality (bad, uncertain, good) by right quality, of samples at the same time."""
-    missing_left: int = 0
-    missing_right: int = 0
-    """Microseconds in missing intervals."""
-    findings: list[Finding] = field(default_factory=list)
-    prints: tuple[Any, Any] = (None, None)
-
-    @property
-    def mean_difference(self) -> float:
-        """Difference of the time-weighted means beyond the band found, of the left side's magnitude."""
-        bands = [
-            float(finding.numbers["band"])
-            for finding in self.findings
-            if "band" in finding.numbers and not finding.alarm
-        ]
-        beyond = max(0.0, abs(self.right.mean - self.left.mean) - max(bands, default=0.0))
-        known = self.prints[0][np.isfinite(self.prints[0])] if self.prints[0] is not None else np.empty(0)
-        spread = float(np.ptp(known)) if len(known) else 0.0
-        return float(beyond / max(abs(self.left.mean), spread, 1e-9)) if np.isfinite(beyond) else float("nan")
+from otmirror.compare.result import FINGERPRINT, Side, TagResult
+from otmirror.compare.series import BAD, GOOD, NO_TIME, SECOND, UNKNOWN, Series, gapped, held, time_weighted_mean
 
 
 def compare(tag: str, left: Series, right: Series, window: Window, options: Options) -> TagResult:
@@ -82,7 +28,7 @@ def compare(tag: str, left: Series, right: Series, window: Window, options: Opti
     if _identical(left, right):
         result.match, result.compared, result.offset_s = 1.0, result.left.samples, 0.0
     else:
-        right = _clocks(result, left, right, window, options)
+        right = aligned(result, left, right, window, options)
         shared = _shared(result, window)
         _values(result, _inside(left, shared), _inside(right, shared), shared, options)
     _rows(result, left, right, options)
@@ -151,110 +97,12 @@ def _late(result: TagResult, name: str, series: Series, lag: Any, options: Optio
     return True
 
 
-def _clocks(result: TagResult, left: Series, right: Series, window: Window, options: Options) -> Series:
-    """Find how the right side's clock is off, tell it, and return that side with its times put right."""
-    left_ts, left_value = left.values()
-    # With the rows that repeat a time: an hour that came twice is among them.
-    right_ts, right_value = _by_time(*right.rows())
-    tolerance = options.tolerance
-    if _on_time(left, right, options):
-        # A value that stands still fits at any time.
-        result.offset_s = 0.0 if len(left_value) and np.ptp(left_value) else float("nan")
-        return right
-    if len(left_ts) < clocks.FEWEST or len(right_ts) < clocks.FEWEST:
-        return right
-    at, difference = clocks.deltas(left_ts, left_value, right_ts, right_value)
-    offset = clocks.constant(difference, tolerance.time_us)
-    if offset is not None and abs(offset.us) <= tolerance.time_us:
-        result.offset_s = offset.us / 1e6
-        return right
-    shift = clocks.hour_shift(at, difference, tolerance.time_us, window.start, window.end)
-    moved = _unshifted(left, right, shift, options) if shift else None
-    if shift and moved and _fits(left, moved, right, options):
-        _tell_shift(result, shift, window)
-        return moved
-    evidence = "the changes fit best there"
-    if offset is not None:
-        found, evidence = offset.us, f"{offset.share:.0%} of {offset.pairs:,} pairs agree"
-    elif len(difference) < clocks.FEWEST and _match(left, right, options)[0] < options.min_match:
-        guess = clocks.by_correlation(left_ts, left_value, right_ts, right_value, window.start, window.end)
-        found = guess or 0
-    else:
-        return right
-    moved = right.moved(-found)
-    if abs(found) <= tolerance.time_us or not _fits(left, moved, right, options):
-        return right
-    result.offset_s = found / 1e6
-    ahead = "ahead of" if found > 0 else "behind"
-    result.findings.append(
-        Finding("clock_offset", result.tag, "right", f"{span(abs(found))} {ahead} the left side; {evidence}",
-                {"offset_s": found / 1e6})
-    )  # fmt: skip
-    return moved
-
-
-def _by_time(ts: Any, value: Any, quality: Any, _read: Any) -> tuple[Any, Any]:
-    """Return times and values of the usable rows, by time."""
-    fine = np.isfinite(value) & (quality != BAD)
-    order = np.argsort(ts[fine], kind="stable")
-    return ts[fine][order], value[fine][order]
-
-
-def _on_time(left: Series, right: Series, options: Options) -> bool:
-    """Return whether nearly each time of the side with fewer is one of the other side too, and the values agree."""
-    few, many = sorted((left.ts // 1000, right.ts // 1000), key=len)
-    if not len(few) or right.repeats is not None:
-        return False
-    place = np.minimum(np.searchsorted(many, few), len(many) - 1)
-    return bool((many[place] == few).mean() >= 0.99) and _match(left, right, options)[0] >= options.min_match
-
-
-def _fits(left: Series, moved: Series, before: Series, options: Options) -> bool:
-    """Return whether the values agree better than before, or by a line, once the clock is put right."""
-    share, count, _, _ = _match(left, moved, options)
-    if count and share >= max(0.9, _match(left, before, options)[0] - 0.01):
-        return True
-    one, two = paired(*left.values(), *moved.values(), options.tolerance.time_us)
-    return faults.line(one, two, options) is not None
-
-
-def _unshifted(left: Series, right: Series, shift: clocks.Shift, options: Options) -> Series:
-    ts, value, quality, read = right.rows()
-    usable = np.isfinite(value)
-    moved = ts - shift.us
-    inside = (moved >= shift.start) & (moved < shift.end)
-    back = clocks.unshifted(ts, value, shift, *left.values(), options.tolerance.of(value))
-    # The order the rows came in is the shift's doing.
-    return replace(clean(np.where(usable, back, np.where(inside, moved, ts)), value, quality, read), disorder=0)
-
-
-def _tell_shift(result: TagResult, shift: clocks.Shift, window: Window) -> None:
-    whole = shift.start == window.start and shift.end == window.end
-    where = "all of the window" if whole else f"{moment(shift.start)} to {moment(shift.end)}"
-    later = "later" if shift.us > 0 else "earlier"
-    result.findings.append(
-        Finding("dst_shift", result.tag, "right", f"one hour {later}: {where}; {shift.pairs:,} pairs say so",
-                {"offset_s": shift.us / 1e6, "from": moment(shift.start), "until": moment(shift.end)})
-    )  # fmt: skip
-
-
-def _match(left: Series, right: Series, options: Options) -> tuple[float, int, float, Any]:
-    """Return share confirmed, how many were asked, the largest difference, and which were not, of the sparser side."""
-    (ts, value), (other_ts, other) = sorted((left.values(), right.values()), key=lambda pair: len(pair[0]))
-    error = distance(ts, value, other_ts, other, options.tolerance.time_us)
-    told = np.isfinite(error)
-    if not told.any():
-        return float("nan"), 0, 0.0, np.zeros(len(ts), bool)
-    wrong = told & (error > options.tolerance.of(value))
-    return 1.0 - float(wrong.sum()) / int(told.sum()), int(told.sum()), float(error[told].max()), wrong
-
-
 def _values(result: TagResult, left: Series, right: Series, window: Window, options: Options) -> None:
     holes = _holes(result, left, right, window, options)
-    result.match, result.compared, result.worst, _ = _match(left, right, options)
+    result.match, result.compared, result.worst, _ = match(left, right, options)
     if result.compared and result.match < options.min_match:
         left, right = _freezes(result, left, right, window, options)
-        share, _, worst, wrong = _match(left, right, options)
+        share, _, worst, wrong = match(left, right, options)
         if share < options.min_match and not _explained(result, left, right, options):
             result.findings.append(
                 Finding("value_mismatch", result.tag, "", f"{int(wrong.sum()):,} of {len(wrong):,} samples differ, "
@@ -376,11 +224,12 @@ def _quality(result: TagResult, left: Series, right: Series, options: Options) -
         doubtful = full.ts[(full.quality == BAD) | (full.quality == 1)]
         lost = doubtful[_calls_good(other, doubtful, options.tolerance.time_us)]
         if len(lost) > max(1, (1 - options.min_match) * len(full.ts)):
-            result.findings.append(
-                Finding("quality_lost", result.tag, name,
-                        f"{len(lost):,} of {len(doubtful):,} samples that are bad or uncertain on the other side are "
-                        f"good here, {moment(int(lost[0]))} to {moment(int(lost[-1]))}", {"rows": len(lost), **_ends(lost)})
-            )  # fmt: skip
+            ends = _ends(lost)
+            evidence = (
+                f"{len(lost):,} of {len(doubtful):,} samples that are bad or uncertain on the other side are good "
+                f"here, {ends['from']} to {ends['until']}"
+            )
+            result.findings.append(Finding("quality_lost", result.tag, name, evidence, {"rows": len(lost), **ends}))
 
 
 def _ends(times: Any) -> dict[str, float | str]:

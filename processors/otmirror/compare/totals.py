@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from otmirror.compare.tag import TagResult
+from otmirror.compare.result import TagResult
 
 _EDGES = np.concatenate([[-np.inf, 0.0], np.geomspace(1e-3, 1e7, 2400)])
 """Bins of lags, seconds, 1 % wide: percentiles over all samples without keeping them."""
