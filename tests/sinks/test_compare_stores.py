@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from otmirror.cli.app import app
 from otmirror.clock import SystemClock
+from otmirror.errors import MirrorError
 from otmirror.iceberg.config import Config as IcebergConfig
 from otmirror.iceberg.sink import IcebergSink
 from otmirror.victoriametrics.config import Config as VmConfig
@@ -126,3 +127,34 @@ def test_a_metric_prefix_nobody_wrote_has_no_samples(stores: dict[str, str], his
         app, ["compare", "--left", stores["csv"], "--right", f"{history.url}?prefix=none", "--window", DAY]
     )
     assert "there are no samples in 2026-11-20" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((200, "<html>a proxy's page</html>\n"), "the answer is no export of VictoriaMetrics"),
+        ((200, '{"metric":{"__name__":"ot_value","tag":"a"},"values":["x"],"timestamps":[1]}\n'), "is no export"),
+        ((422, "cannot parse match[]"), "answers 422: cannot parse match[]"),
+        ((401, "unauthorized"), "answers 401"),
+        (None, "cannot be read"),
+        ((200, ""), "there are no samples"),
+    ],
+)
+def test_what_is_no_export_of_victoriametrics_is_one_line(scripted, answer, expected, tmp_path: Path) -> None:
+    server = scripted(lambda _: answer)
+    file = tmp_path / "a.csv"
+    file.write_text("tag,time,value\na,2026-11-20T00:00:00Z,1\n")
+    done = CliRunner().invoke(app, ["compare", "--left", server.url, "--right", str(file), "--window", DAY])
+    assert isinstance(done.exception, MirrorError), done.output
+    assert expected in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_the_bearer_token_is_sent_and_never_shown(scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTMIRROR_COMPARE_LEFT_TOKEN", "s3cr3t-token")
+    server = scripted(lambda _: (403, "no"))
+    file = tmp_path / "a.csv"
+    file.write_text("tag,time,value\na,2026-11-20T00:00:00Z,1\n")
+    done = CliRunner().invoke(app, ["compare", "--left", server.url, "--right", str(file), "--window", DAY])
+    assert server.requests[0].headers["Authorization"] == "Bearer s3cr3t-token"
+    assert "s3cr3t" not in str(done.exception) + done.output

@@ -79,18 +79,21 @@ class _File:
         missing = [c for c in wanted if c and c not in first and c not in profile.optional]
         if missing:
             raise ConfigError(f"{self.path}:{number}: there is no column {', '.join(missing)}, which profile "
-                              f"{profile.name} asks for; the file has {', '.join(first)[:300]}")  # fmt: skip
+                              f"{profile.name} asks for; the file has {', '.join(map(repr, first))[:300]}")  # fmt: skip
         if len(set(first)) < len(first):
             raise ConfigError(f"{self.path}:{number}: a column's name comes twice")
         return first, number
 
     def _head(self) -> tuple[list[str], int]:
-        with self._text() as file:
-            for number, line in enumerate(file, 1):
-                text = line.lstrip("\ufeff")
-                if text.strip() and not text.startswith(self.profile.comments or ("\0",)):
-                    row = next(csv.reader([text], delimiter=self.profile.delimiter), [])
-                    return [cell.strip() for cell in row], number
+        try:
+            with self._text() as file:
+                for number, line in enumerate(file, 1):
+                    text = line.lstrip("\ufeff")
+                    if text.strip() and not text.startswith(self.profile.comments or ("\0",)):
+                        row = next(csv.reader([text], delimiter=self.profile.delimiter), [])
+                        return [cell.strip() for cell in row], number
+        except (OSError, EOFError, csv.Error) as error:
+            raise ConfigError(f"{self.path}: is no CSV file that can be read: {error}") from None
         raise ConfigError(f"{self.path}: is empty")
 
     def _text(self) -> IO[str]:

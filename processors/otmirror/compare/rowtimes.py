@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -173,7 +174,9 @@ def numbers(text: pa.Array, profile: Profile) -> tuple[pa.Array, pa.Array]:
     if profile.decimal == ",":
         shown = pc.replace_substring(shown, ",", ".")
     try:
-        return pc.cast(shown, pa.float64()), pc.equal(pa.nulls(len(text), pa.int8()), 0)
+        values = pc.cast(shown, pa.float64())
+        # `nan` and `inf` are written by some exports; they are no value.
+        return pc.if_else(pc.is_finite(values), values, None), pa.array(np.zeros(len(text), bool))
     except pa.ArrowInvalid:
         fine: list[Any] = [None if one is None or not _is_number(one) else float(one) for one in shown.to_pylist()]
         values = pa.array(fine, pa.float64())

@@ -273,3 +273,39 @@ def test_every_profile_that_comes_with_the_command_is_one() -> None:
     for name in names:
         profile = profiles.load(name)
         assert profile.documented or name in ("generic", "wide")
+
+
+@pytest.mark.parametrize("name", ["broken.csv.gz", "picture.csv", "not.db"])
+def test_a_file_of_another_kind_is_one_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    whole = gzip.compress((GOOD * 2000).encode())
+    path.write_bytes(whole[: len(whole) // 2] if name.endswith(".gz") else bytes(range(256)) * 900)
+    done = CliRunner().invoke(
+        app,
+        ["compare", "--left", str(path), "--right", str(written(tmp_path, GOOD, "g.csv")), "--window", WINDOW],
+    )
+    assert isinstance(done.exception, MirrorError), done.output
+    assert name in str(done.exception)
+    assert str(done.exception).isprintable()
+
+
+def test_nan_and_infinity_are_no_values(tmp_path: Path) -> None:
+    rows = "".join(f"a,2026-10-25T00:00:0{n}Z,{text},good\n" for n, text in enumerate(("nan", "inf", "-Infinity", "2")))
+    path = written(tmp_path, "tag,time,value,quality\n" + rows)
+    assert [(row[2], row[3]) for row in read(path, "generic")] == [(None, 0), (None, 0), (None, 0), (2.0, 2)]
+
+
+def test_names_of_tags_are_shown_and_not_run(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>|`x`[a](http://b)"
+    rows = "".join(f'"{evil}",2026-10-25T{n:02d}:00:00Z,{n}\n' for n in range(20))
+    left = written(tmp_path, "tag,time,value\n" + rows, "left.csv")
+    right = written(tmp_path, "tag,time,value\nb,2026-10-25T00:00:00Z,1\n", "right.csv")
+    out = tmp_path / "out"
+    CliRunner().invoke(
+        app, ["compare", "--left", str(left), "--right", str(right), "--window", WINDOW, "--out", str(out)]
+    )
+    page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    assert "<img" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "<img" not in text
+    assert "\\|\\`x\\`\\[a\\]" in text
