@@ -120,7 +120,7 @@ class _File:
             stream = pacsv.open_csv(
                 pa.input_stream(str(self.path)),
                 read_options=pacsv.ReadOptions(column_names=columns, skip_rows=skipped, block_size=_BLOCK,
-                                               use_threads=False, encoding=self.profile.encoding),
+                                               use_threads=True, encoding=self.profile.encoding),
                 parse_options=pacsv.ParseOptions(delimiter=self.profile.delimiter, invalid_row_handler=odd),
                 convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()),
                                                      strings_can_be_null=False),

@@ -15,8 +15,9 @@ from otmirror.compare.profiles import Profile
 from otmirror.errors import ConfigError
 
 _US, _UTC = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
-_ZONED = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
-_FINER = re.compile(r"(\.\d{6})\d+")
+_ZONED = re.compile(r"([Zz]|[+-]\d\d(:?\d\d)?)$")
+_FINER = r"(\.\d{6})\d+"
+"""AVEVA writes 100 ns."""
 _FRACTION = r"^(?P<moment>.*?\d)(?:[.,](?P<fraction>\d{1,9}))?$"
 
 Complain = Callable[[str, str, str], ConfigError]
@@ -75,30 +76,31 @@ class Times:
         return pc.cast(pc.round(pc.multiply(number, scale)), pa.int64())
 
     def _iso(self, text: pa.Array) -> pa.Array:
-        if _FINER.search(next((value for value in text.to_pylist()[:1] if value), "")):
-            text = pc.replace_substring_regex(text, _FINER.pattern, r"\1")  # AVEVA writes 100 ns
-        zoned = pc.match_substring_regex(text, _ZONED)
-        # A date ends like a zone: 2026-11-24.
-        zoned = pc.and_(zoned, pc.greater(pc.utf8_length(text), 10))
-        valid = pc.drop_null(zoned)
-        if not len(valid):
-            return pa.nulls(len(text), pa.int64())
-        some, every = pc.any(valid).as_py(), pc.all(valid).as_py()
         if self._zoned is None:
-            self._zoned = bool(zoned[_first_valid(text)].as_py())
-        if some != every or every != self._zoned:
-            odd = next(t for t, z in zip(text.to_pylist(), zoned.to_pylist(), strict=True)
-                       if t is not None and z is not self._zoned)  # fmt: skip
-            other = (
-                "has no zone, but earlier times have one" if self._zoned else "has a zone, but earlier times have none"
-            )
-            raise self._complain(self._column, odd, f"{other}: export with one kind of time")
+            first = next((value for value in text.to_pylist() if value), "")
+            self._zoned = bool(first) and _has_zone(first)
         try:
-            if self._zoned:
-                return pc.cast(pc.cast(text, _UTC), pa.int64())
-            return self._local(pc.cast(text, _US), text)
+            moment = self._cast(text)
         except pa.ArrowInvalid:
-            raise self._first(text, lambda one: _iso_or_null(pa.array([one]))[0].is_valid, "is no time") from None
+            try:
+                moment = self._cast(pc.replace_substring_regex(text, _FINER, r"\1"))
+            except pa.ArrowInvalid:
+                raise self._odd_zone(text) from None
+        return pc.cast(moment, pa.int64()) if self._zoned else self._local(moment, text)
+
+    def _cast(self, text: pa.Array) -> pa.Array:
+        # Arrow takes a zone at every text for a type with one, and at none for a type without.
+        return pc.cast(text, _UTC if self._zoned else _US)
+
+    def _odd_zone(self, text: pa.Array) -> ConfigError:
+        for one in text.to_pylist():
+            if one is not None and not _iso_or_null(pa.array([one]))[0].is_valid:
+                return self._complain(self._column, one, "is no time")
+            if one is not None and _has_zone(one) is not self._zoned:
+                now, before = ("no zone", "one") if self._zoned else ("a zone", "none")
+                what = f"has {now}, but earlier times have {before}: export with one kind of time"
+                return self._complain(self._column, one, what)
+        return self._complain(self._column, "", "cannot be read")
 
     def _strptime(self, text: pa.Array, format_: str) -> pa.Array:
         parts = pc.extract_regex(pc.utf8_trim_whitespace(text), _FRACTION)
@@ -141,12 +143,17 @@ class Times:
         return self._complain(self._column, odd, what)
 
 
+def _has_zone(text: str) -> bool:
+    # A date ends like a zone: 2026-11-24.
+    return len(text) > 10 and _ZONED.search(text) is not None
+
+
 def _first_valid(text: pa.Array) -> int:
     return int(pc.index(pc.is_valid(text), True).as_py())
 
 
 def _iso_or_null(text: pa.Array) -> pa.Array:
-    text = pc.replace_substring_regex(text, _FINER.pattern, r"\1")
+    text = pc.replace_substring_regex(text, _FINER, r"\1")
     for type_ in (_UTC, _US):
         try:
             return pc.cast(text, type_)
