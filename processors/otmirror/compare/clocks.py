@@ -113,9 +113,9 @@ def _by_changes(left_ts: Any, left: Any, right_ts: Any, right: Any) -> tuple[Any
 
 
 def _change(ts: Any, value: Any) -> tuple[Any, Any]:
-    """Return times and directions of at most the first 1,500 changes."""
+    """Return times and directions of at most the first 500 changes."""
     step = np.diff(value)
-    places = np.flatnonzero(step)[:1500]
+    places = np.flatnonzero(step)[:500]
     return ts[places + 1], np.sign(step[places])
 
 

@@ -201,3 +201,27 @@ def test_an_hour_that_is_off_for_all_tags_is_told_once(tmp_path: Path) -> None:
     _, report, output = compared(tmp_path, tags, {name: dst(tag) for name, tag in tags.items()})
     assert by_tag(report) == {name: {"dst_shift"} for name in tags}
     assert output.count("one-hour shift on the right, +3600 s, 2026-10-25T01:00:00Z") == 1
+
+
+def test_the_pieces_do_not_change_what_is_found(tmp_path: Path) -> None:
+    made = signals(10)
+    left = {f"a/{letter}": maker() for letter, maker in made.items()}
+    right = {name: missing_hour(tag) if name == "a/F" else gain(tag) if name == "a/T" else tag
+             for name, tag in reversed(left.items())}  # fmt: skip
+    reports = []
+    for pieces in ("1", "7", "1000"):
+        _, report, _ = compared(tmp_path, left, right, "--pieces", pieces)
+        reports.append({**report, "seconds": 0})
+    assert reports[0] == reports[1] == reports[2]
+    assert by_tag(reports[0]) == {"a/F": {"missing"}, "a/T": {"gain"}}
+
+
+def test_rows_by_time_or_by_tag_are_the_same(tmp_path: Path) -> None:
+    tags = {f"a/{letter}": maker() for letter, maker in signals(12).items()}
+    by_name = write_csv(tmp_path / "by-tag.csv", tags)
+    head, *rows = by_name.read_text().splitlines(keepends=True)
+    by_time = tmp_path / "by-time.csv"
+    by_time.write_text(head + "".join(sorted(rows, key=lambda row: row.split(",")[1])))
+    done = CliRunner().invoke(app, ["compare", "--left", str(by_name), "--right", str(by_time), "--window", DAY])
+    assert done.exit_code == 0, done.output
+    assert "green" in done.output
