@@ -12,7 +12,9 @@ from otmirror.compare.findings import Finding, moment, span
 from otmirror.compare.matching import distance, paired
 from otmirror.compare.options import Options, Window
 from otmirror.compare.result import TagResult
-from otmirror.compare.series import BAD, Series, clean
+from otmirror.compare.series import BAD, SECOND, Series, clean
+
+_FINE_US = 250_000
 
 
 def aligned(result: TagResult, left: Series, right: Series, window: Window, options: Options) -> Series:
@@ -51,8 +53,22 @@ def aligned(result: TagResult, left: Series, right: Series, window: Window, opti
     guess = None
     if len(difference) < clocks.FEWEST:
         guess = clocks.by_correlation(left_ts, left_value, right_ts, right_value, window.start, window.end)
+        guess = _refined(left, right, guess, window, options) if guess is not None else None
     moved = _unmoved(result, left, right, guess, "the changes fit best there", options) if guess else None
     return moved or right
+
+
+def _refined(left: Series, right: Series, guess: int, window: Window, options: Options) -> int:
+    """Return the offset around a guess, which is as coarse as its grid, at which most pairs are equal."""
+    reach = clocks.grid_step(window.start, window.end) + SECOND
+    ts, value = right.values()
+    best, most = guess, 0
+    for us in range(guess - reach, guess + reach + 1, _FINE_US):
+        one, two = paired(ts - us, value, *left.values(), _FINE_US)
+        equal = int((np.abs(one - two) <= options.tolerance.of(one)).sum())
+        if equal > most:
+            best, most = us, equal
+    return best
 
 
 def _unmoved(result: TagResult, left: Series, right: Series, us: int, evidence: str, options: Options) -> Series | None:

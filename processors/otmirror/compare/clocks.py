@@ -15,7 +15,8 @@ FEWEST = 12
 """Pairs of equal values that have to say so."""
 _LONGEST = 26 * HOUR
 """Offsets beyond a day and two hours are no clock's and no time zone's."""
-_GRID = 16_384
+_GRID = 65_536
+_MOST_CHANGES = 1000
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,10 @@ def _by_changes(left_ts: Any, left: Any, right_ts: Any, right: Any) -> tuple[Any
 
 
 def _change(ts: Any, value: Any) -> tuple[Any, Any]:
-    """Return times and directions of at most the first 500 changes."""
+    """Return times and directions of the changes; none when there are so many that they are no states."""
     step = np.diff(value)
-    places = np.flatnonzero(step)[:500]
+    places = np.flatnonzero(step)
+    places = places if len(places) <= _MOST_CHANGES else places[:0]
     return ts[places + 1], np.sign(step[places])
 
 
@@ -220,12 +222,12 @@ def by_correlation(
 ) -> int | None:
     """Return the offset at which the two sides' changes fit best, to about the grid's step; None when none does.
 
-    For values that are not equal, such as those with another gain: both are held on a grid of at most 16,384 points,
+    For values that are not equal, such as those with another gain: both are held on a grid of at most 65,536 points,
     and their differences correlated.
     """
     if len(left_ts) < FEWEST or len(right_ts) < FEWEST:
         return None
-    step = max((end - start) // _GRID, SECOND // 10)
+    step = grid_step(start, end)
     grid = np.arange(start, end, step)
     one, two = (_on_grid(ts, value, grid) for ts, value in ((left_ts, left), (right_ts, right)))
     scale = float(np.sqrt((one**2).sum() * (two**2).sum()))
@@ -237,7 +239,12 @@ def by_correlation(
     lags = np.concatenate([np.arange(size // 2), np.arange(-size // 2, 0)])
     fit = np.where(np.abs(lags) * step <= reach_us, fit, -1.0)
     best = int(np.argmax(fit))
-    return int(lags[best] * step) if fit[best] >= 0.7 else None
+    return int(lags[best] * step) if fit[best] >= 0.3 else None
+
+
+def grid_step(start: int, end: int) -> int:
+    """Return the step of `by_correlation`'s grid, microseconds."""
+    return max((end - start) // _GRID, SECOND // 10)
 
 
 def _on_grid(ts: Any, value: Any, grid: Any) -> Any:

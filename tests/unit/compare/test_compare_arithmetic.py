@@ -160,3 +160,17 @@ def test_the_tolerance_is_absolute_and_relative() -> None:
     assert kinds == {"gain"}
     assert compare("a", one, two, window, Options(tolerance=Tolerance(absolute=0.51))).findings == []
     assert compare("a", one, two, window, Options(tolerance=Tolerance(relative=0.00051))).findings == []
+
+
+@pytest.mark.parametrize("fault", ["offset", "hour"])
+def test_values_that_repeat_show_clocks_too(fault: str) -> None:
+    """Two decimals, every two seconds: hardly a value comes once only."""
+    rng = np.random.default_rng(3)
+    ts = np.arange(0, 86_400 * S, 2 * S)
+    value = np.round(60 + 10 * np.sin(ts / S / 5000) + rng.normal(0, 0.05, len(ts)), 2)
+    moved = ts + 3 * S if fault == "offset" else np.where(ts >= 7 * 3600 * S, ts + 3600 * S, ts)
+    window = Window(0, 86_400 * S)
+    inside = moved < window.end
+    found = compare("a", series(ts, value), series(moved[inside], value[inside]), window, Options()).findings
+    assert [f.kind for f in found] == ["clock_offset" if fault == "offset" else "dst_shift"]
+    assert found[0].numbers["offset_s"] == pytest.approx(3.0 if fault == "offset" else 3600.0, abs=0.3)
