@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source soak chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-opcua: setup ## CPU of reading 10,000 OPC UA values: asyncua, gopcua, asyn
 
 bench-source: setup ## samples/s that one ReadOpcUaTags gives inside NiFi (needs cargo)
 	@$(BIN)/python bench/nifi_source.py
+
+bench-compare: setup ## time and memory of comparing two historians: 10,000 tags, a day, a sample each 10 s
+	@$(BIN)/python bench/compare.py
 
 soak: setup ## an OPC UA source of 10,000 tags for SECONDS=7200 against a server that counts (needs cargo)
 	@$(BIN)/python bench/opcua_soak.py --reader --seconds $(or $(SECONDS),7200) --every 60

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from otmirror.cli import (
     audit,
+    compare,
     demo,
     flow,
     lakehouse,
@@ -51,6 +52,7 @@ app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
+app.command("compare")(compare.compare)
 app.command("sizing")(sizing.sizing)
 
 

@@ -39,7 +39,7 @@ def chunks(
         limit: Rows of a chunk.
         columns: The columns wanted, those of `order` among them; all when None.
     """
-    reader = _Reader(table, tasks)
+    reader = Reader(table, tasks)
     if sum(task.file.record_count for task in tasks) <= limit:
         whole = pa.Table.from_batches(list(reader.batches(columns)), reader.arrow(columns))
         if whole.num_rows:
@@ -54,16 +54,22 @@ def chunks(
 
 
 @dataclass
-class _Reader:
+class Reader:
     """Streams files batch by batch; pyiceberg's own way holds a whole file, and reads several at once."""
 
     table: Table
     tasks: Sequence[FileScanTask]
 
     def arrow(self, columns: Sequence[str] | None) -> pa.Schema:
+        """Return the schema of the batches."""
         return schema_to_pyarrow(self._schema(columns), include_field_ids=False)
 
     def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of all files, those columns only.
+
+        Raises:
+            UnavailableError: a file cannot be read.
+        """
         metadata, target = self.table.metadata, self.arrow(columns)
         scan = ArrowScan(metadata, self.table.io, self._schema(columns), AlwaysTrue())
         deletes = _read_all_delete_files(self.table.io, self.tasks)
@@ -82,7 +88,7 @@ class _Reader:
         return schema if columns is None else schema.select(*columns)
 
 
-def _cuts(reader: _Reader, column: str, limit: int) -> tuple[pa.Array, np.ndarray]:
+def _cuts(reader: Reader, column: str, limit: int) -> tuple[pa.Array, np.ndarray]:
     """Return the values of a column in order, and the number of the piece that each belongs to."""
     counts: Counter[Any] = Counter()
     for batch in reader.batches([column]):
