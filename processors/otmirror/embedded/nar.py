@@ -17,7 +17,20 @@ from otmirror.errors import ConfigError
 
 NAR_ID = "otmirror-nar"
 NAR_GROUP = "io.otmirror"
-COMMAND_ONLY = ("audit", "cli", "compare", "demo", "embedded", "flow", "plant", "policy", "prove", "supply", "witness", "zones")
+COMMAND_ONLY = (
+    "audit",
+    "cli",
+    "compare",
+    "demo",
+    "embedded",
+    "flow",
+    "plant",
+    "policy",
+    "prove",
+    "supply",
+    "witness",
+    "zones",
+)
 """The library's packages that only the operator's command needs."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
