@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from otmirror.witness.services import REQUESTS, RESPONSES
 
@@ -171,14 +172,27 @@ def _bytes(data: bytearray, at: int) -> tuple[bytes, int]:
     return bytes(data[at + 4 : end]), end
 
 
+class Frames(Protocol):
+    """One direction of one connection in some protocol, as `Framing` for OPC UA."""
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take the next bytes and yield the messages that are complete with them."""
+
+    def finish(self) -> Iterator[Message]:
+        """Yield what stays incomplete."""
+
+
 class Witness:
     """Counts the messages of any number of connections by name, and keeps the latest. Thread-safe."""
+
+    framing: Callable[[bool], Frames] = Framing
+    """What makes messages of bytes; another protocol has another one."""
 
     def __init__(self, keep: int = 10_000, now: Callable[[], float] = time.time):
         """Take how many messages to keep, and a clock in seconds since 1970."""
         self._now = now
         self._lock = threading.Lock()
-        self._framings: dict[tuple[int, bool], Framing] = {}
+        self._framings: dict[tuple[int, bool], Frames] = {}
         self._latest: deque[Message] = deque(maxlen=keep)
         self._counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
         self._transport: Counter[str] = Counter()
@@ -190,7 +204,9 @@ class Witness:
         """Take bytes of a connection: the client's when `request`, else the server's."""
         with self._lock:
             self._bytes[request] += len(data)
-            framing = self._framings.setdefault((connection, request), Framing(request))
+            framing = self._framings.get((connection, request))
+            if framing is None:
+                framing = self._framings[connection, request] = type(self).framing(request)
             self._note(connection, framing.feed(data))
 
     def ended(self, connection: int) -> None:

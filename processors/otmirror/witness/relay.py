@@ -67,6 +67,8 @@ class Relay:
         self.target = target
         self.witness = witness or Witness()
         self._numbers = itertools.count(1)
+        self.accepted = 0
+        """Connections of clients so far."""
         self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._loop = LoopThread("witness relay")
@@ -124,6 +126,7 @@ class Relay:
             writer.transport.abort()
             return
         self._links.add(link)
+        self.accepted += 1
         link.task = asyncio.current_task()
         try:
             await self.admitted(link)
