@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -56,6 +56,24 @@ class DeviceExceptionError(UnavailableError):
         super().__init__(f"Modbus exception {code}")
 
 
+def _end_on_nonsense(context: Any) -> None:
+    """Let an answer that pymodbus cannot decode end the connection.
+
+    It would leave that to asyncio, which ends the connection too, and writes a traceback into the log for each one.
+    """
+    receive: Callable[..., int] = context.callback_data
+
+    def received(data: bytes, addr: Any = None) -> int:
+        try:
+            return receive(data, addr=addr)
+        except Exception:  # what a device can make pymodbus raise is not its interface
+            if context.transport is not None:
+                context.transport.abort()
+            return len(data)
+
+    context.callback_data = received
+
+
 def _reason(error: OSError) -> str:
     # asyncio's own text repeats the address and leaves out what the matter is.
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
@@ -98,6 +116,7 @@ class GuardedClient:
         client.set_max_no_responses(_NEVER)
         # The default of one frame drops everything when a late answer and the awaited one arrive together.
         client.ctx.max_buffer_size = 1 << 16
+        _end_on_nonsense(client.ctx)
         try:
             # client.connect() would do the same, but keep the reason to itself.
             await asyncio.wait_for(client.ctx.call_create(), self._timeout)

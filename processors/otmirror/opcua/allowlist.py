@@ -50,8 +50,11 @@ class ReadOnlyGuard(Observer):
         """
         service = ALLOWED.get(type(request))
         if service is None:
-            refused = type(request).__name__.removesuffix("Request")
-            self.refused[refused] += 1
-            raise ReadOnlyError(f"OPC UA service {refused} is not on the read-only allow-list; nothing was sent")
+            raise self.refusal(type(request).__name__.removesuffix("Request"))
         self.sent[service] += 1
         return nullcontext()
+
+    def refusal(self, service: str) -> ReadOnlyError:
+        """Count a service as refused and return the error to raise."""
+        self.refused[service] += 1
+        return ReadOnlyError(f"OPC UA service {service} is not on the read-only allow-list; nothing was sent")

@@ -204,7 +204,8 @@ class GuardedClient:
 
     async def _exchanged(self, service: wire.Service, body: Sequence[bytes], timeout: float | None) -> bytes:
         client = self._live.uaclient
-        # The guard's word counts here too, though these bytes can be nothing but what they say.
+        if service not in wire.SERVICES:  # its bytes might be those of another service than the guard is asked about
+            raise self._guard.refusal("of unknown bytes")
         with client.observer.observe_request(service.request()):
             if client.protocol is None:
                 raise ConnectionError("Connection is not open")

@@ -40,6 +40,8 @@ BROWSE_NEXT = _service(ua.BrowseNextRequest, ua.BrowseNextResponse)
 PUBLISH = _service(ua.PublishRequest, ua.PublishResponse)
 REPUBLISH = _service(ua.RepublishRequest, ua.RepublishResponse)
 CREATE_ITEMS = _service(ua.CreateMonitoredItemsRequest, ua.CreateMonitoredItemsResponse)
+SERVICES = frozenset((READ, BROWSE, BROWSE_NEXT, PUBLISH, REPUBLISH, CREATE_ITEMS))
+"""All there are: nothing else is sent as bytes."""
 
 _READ_PARAMETERS = struct.Struct("<dii")
 _ITEMS_PARAMETERS = struct.Struct("<Iii")
