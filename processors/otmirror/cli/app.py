@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, plant, setup, sizing, taglist
+from otmirror.cli import demo, flow, lakehouse, nar, nifi, opcua, plant, prove, setup, sizing, taglist
 from otmirror.errors import MirrorError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
+app.command("prove")(prove.prove)
 app.command("sizing")(sizing.sizing)
 
 

@@ -17,7 +17,7 @@ from otmirror.errors import ConfigError
 
 NAR_ID = "otmirror-nar"
 NAR_GROUP = "io.otmirror"
-COMMAND_ONLY = ("cli", "demo", "embedded", "flow", "plant")
+COMMAND_ONLY = ("cli", "demo", "embedded", "flow", "plant", "prove", "witness")
 """The library's packages that only the operator's command needs."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
