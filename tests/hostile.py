@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+_LEAP = 16 << 20
 SIZES = (0, 1, -1, 7, 255, 65535, 2**24, 2**31 - 1, -(2**31))
 
 
@@ -46,6 +47,8 @@ class Watch:
     longest: float = 0.0
     results: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    leaps: list[str] = field(default_factory=list)
+    peak: int = field(default_factory=lambda: peak_memory())
 
     async def call(self, what: str, work: Awaitable[Any], bound: float, last: Callable[[], str]) -> Any:
         """Await one call of the client within `bound` seconds; None when it failed in an allowed way."""
@@ -62,6 +65,9 @@ class Watch:
         else:
             self.results["answered"] += 1
         self.longest = max(self.longest, time.monotonic() - started)
+        if (peak := peak_memory()) > self.peak + _LEAP:
+            self.leaps.append(f"seed {self.seed}: {what} took {(peak - self.peak) >> 20} MB after {last()}")
+            self.peak = peak
         return result
 
     def listen(self) -> None:

@@ -136,6 +136,26 @@ SEEDS: dict[str, tuple[str, Callable[[Path], None], str]] = {
         add(OPCUA, "def f(client, request):\n    return client.protocol.send_request(request)"),
         "send_request",
     ),
+    "the client out of the guard's own namespace": (
+        "channel",
+        add(OPCUA, "from otmirror.opcua.guard import Client"),
+        "imports otmirror.opcua.guard.Client",
+    ),
+    "the client inside the guarded one": (
+        "channel",
+        add(OPCUA, "def f(guarded):\n    return guarded._client"),
+        "guarded._client",
+    ),
+    "a guard of one's own, which is less strict": (
+        "channel",
+        add(OPCUA, "class Mine(ReadOnlyGuard):\n    pass"),
+        "Mine is made of ReadOnlyGuard",
+    ),
+    "a guard that is asked nothing": (
+        "channel",
+        add(MODBUS, "async def observe():\n    client.observer = None"),
+        "observer",
+    ),
     "bytes of a service put together by hand": (
         "channel",
         add("otmirror/opcua/services.py", "from otmirror.opcua.wire import Service\nx = Service(1, b'', 2)"),

@@ -26,8 +26,13 @@ THE_CHANNEL = {
     "transport.write": {WIRE}, "wire.exchange": {OPCUA_GUARD}, "wire._send": {WIRE}, "uaclient": {OPCUA_GUARD},
     "ctx": {MODBUS_GUARD}, "call_create": {MODBUS_GUARD}, "client.execute": {MODBUS_GUARD}, "_service": {WIRE},
     "Service": {WIRE, OPCUA_GUARD}, "ALLOWED": {ALLOW_LIST, MODBUS_GUARD},
+    "guard.Client": {OPCUA_GUARD}, "AsyncModbusTcpClient": {MODBUS_GUARD}, "trace_pdu": {MODBUS_GUARD},
+    "observe_request": {OPCUA_GUARD, ALLOW_LIST}, "observer": {OPCUA_GUARD}, "Observer": {ALLOW_LIST},
+    "transport": {OPCUA_GUARD, MODBUS_GUARD, WIRE},
 }  # fmt: skip
 """Names that lead past a guard, and the files that may have them."""
+_GUARDS = frozenset({"GuardedClient", "ReadOnlyGuard"})
+"""Classes that nobody may make another one of: it might be less strict."""
 LIBRARIES = frozenset({
     "nifiapi", "asyncua", "pymodbus", "pyarrow", "pyiceberg", "sqlalchemy", "requests", "cryptography", "msgspec",
     "numpy", "zstandard", "py4j", "tomli", "otmirror",
@@ -148,14 +153,25 @@ def _library_parts(module: Module) -> Found:
 
 
 def _channel(module: Module) -> Found:
+    def elsewhere(name: str) -> bool:
+        return module.path not in THE_CHANNEL.get(name, {module.path})
+
+    for one in module.imports:
+        parts = one.name.split(".")
+        if elsewhere(parts[-1]) or elsewhere(".".join(parts[-2:])):
+            yield one.line, f"imports {one.name}"
     for node in module.nodes:
+        if isinstance(node, ast.ClassDef):
+            bases = {last_name(base) for base in node.bases} & _GUARDS
+            yield from ((node.lineno, f"{node.name} is made of {base}") for base in sorted(bases))
         if not isinstance(node, (ast.Attribute, ast.Name)):
             continue
         name = last_name(node)
         whole = f"{last_name(node.value)}.{name}" if isinstance(node, ast.Attribute) else name
-        for found in (name, whole):
-            if module.path not in THE_CHANNEL.get(found, {module.path}):
-                yield node.lineno, found
+        yield from ((node.lineno, found) for found in {name: 0, whole: 0} if elsewhere(found))
+        of_others = isinstance(node, ast.Attribute) and name == "_client" and last_name(node.value) not in ("self", "")
+        if of_others and module.path not in (OPCUA_GUARD, MODBUS_GUARD):
+            yield node.lineno, whole
 
 
 def _writes(module: Module) -> Found:

@@ -164,11 +164,10 @@ def agree(id: str, protocol: str, relay: Relay, run: Run) -> Line:
     """
     wire = Counter({name: count for name, count in relay.witness.requests.items() if name not in CHANNEL})
     broken = [
-        f"{name}: {count} seen, {run.sent[name]} counted"
-        for name, count in sorted(wire.items())
-        if count > run.sent[name] or (count < run.sent[name] and not run.faults)
+        f"{name}: {wire[name]} seen, {run.sent[name]} counted"
+        for name in sorted(wire.keys() | run.sent.keys())
+        if wire[name] > run.sent[name] or (wire[name] < run.sent[name] and not run.faults)
     ]
-    broken += [f"{name}: {count} counted, none seen" for name, count in run.sent.items() if not wire[name]]
     broken += [f"{name}: refused {count} times" for name, count in run.refused.items()]
     return judged(
         id, f"The {protocol} guard's counts are what the wire shows", "guard's counters against the witness's",

@@ -20,6 +20,8 @@ _U32 = struct.Struct("<I")
 _SEQUENCE = struct.Struct("<II")
 _OPENING = 6
 """Requests until a session stands and has read what the server says of itself."""
+_BEFORE_TOKEN = 32
+"""Type, response header without diagnostics, and protocol version, before the ids of channel and token (5.5.2)."""
 Chunks = list[bytes]
 """The frames of one message."""
 
@@ -92,7 +94,7 @@ KINDS = (
 class HostileServer:
     """Gives recorded answers; spoils `early` of those while a session is opened, and `share` of the later ones."""
 
-    def __init__(self, answers: dict[str, list[Chunks]], seed: str, early: float = 0.06, share: float = 0.8):
+    def __init__(self, answers: dict[str, list[Chunks]], seed: str, early: float = 0.04, share: float = 0.8):
         self.answers, self.early, self.share = answers, early, share
         self.every = [chunks for group in answers.values() for chunks in group]
         self.chance = random.Random(seed)
@@ -168,9 +170,9 @@ class _Talk:
             return chunk
         if chunk[:3] == b"OPN":
             (self.channel,) = _U32.unpack_from(chunk, 8)
-            body = sequence_at(chunk) + 8
-            # ChannelId and TokenId are behind the response header, whose end varies: take the token from a MSG frame.
-            self.token = _U32.unpack_from(chunk, chunk.index(_U32.pack(self.channel), body) + 4)[0]
+            at = sequence_at(chunk) + 8 + _BEFORE_TOKEN
+            channel, self.token = struct.unpack_from("<II", chunk, at)
+            assert channel == self.channel, "node-opcua's response header has another length"
         else:
             struct.pack_into("<II", found, 8, self.channel, self.token)
         self.number += 1
