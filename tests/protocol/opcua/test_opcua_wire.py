@@ -224,14 +224,16 @@ def test_a_fault_costs_cycles_but_never_a_wrong_value(
     fault, reconnects = FAULTS[kind]
     before = moving.do("requests")
     reader = connect(relay.url, COUNTERS, request_timeout=0.7, session_timeout=1.0, emit_repeats=True)
-    assert all_good(read_until(reader, lambda _: True))
+    # A busy machine can be too slow for the first one.
+    read_until(reader, lambda samples: right(samples) and all_good(samples))
+    first = relay.witness.requests["CreateSession"]
     fault(relay)
 
     def over(samples: dict[str, dict[str, Any]]) -> bool:
         assert len(samples) == len(COUNTERS)
         assert right(samples)
         assert all(row["value"] is None for row in samples.values() if row["quality"] == "bad")
-        again = relay.witness.requests["CreateSession"] > 1
+        again = relay.witness.requests["CreateSession"] > first
         return (relay.struck(0) or relay.cuts) and again >= reconnects and all_good(samples)
 
     read_until(reader, over, seconds=8)
@@ -243,7 +245,7 @@ def test_a_fault_costs_cycles_but_never_a_wrong_value(
     assert sent <= reader.guard.sent  # what was cut off on the way was counted, and did not arrive
     assert asked(moving, before) <= sent
     if reconnects:
-        assert sent["CreateSession"] >= 2
+        assert sent["CreateSession"] > first
         assert "lost the connection" in messages(reader)
 
 
