@@ -94,6 +94,7 @@ def test_the_flow_holds_no_secret_and_no_address_of_its_own(stack):
     assert all("value" not in parameter for parameter in parameters if parameter["sensitive"])
     assert {p["name"] for p in parameters if p["sensitive"]} == {
         "opcua.password", "victoriametrics.password", "iceberg.catalog.credential",
+        "iceberg.s3.access.key", "iceberg.s3.secret.key",
     }  # fmt: skip
     for processor in flow["flowContents"]["processors"]:
         for name, value in processor["properties"].items():
