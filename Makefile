@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DURATION ?= 60
 PYTEST := $(BIN)/python -m pytest
 # Two at a time: one drives NiFi, the other everything else, most of which is waiting.
-TESTS := $(PYTEST) -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
+TESTS := $(PYTEST) -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 export OTMIRROR_WORK := $(abspath $(WORK))
 
 # The first interpreter that NiFi's Python bridge supports; `make PYTHON=...` names another one.

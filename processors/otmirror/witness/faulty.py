@@ -18,8 +18,10 @@ Fault = Callable[[Link, bytes], "bytes | None"]
 class FaultyRelay(Relay):
     """Passes bytes on, or holds, swallows, delays, spoils them, cuts connections and refuses new ones."""
 
-    def __init__(self, target: tuple[str, int], witness: Witness | None = None):
-        """Take the server's host and port, and who looks on."""
+    def __init__(
+        self, target: tuple[str, int], witness: Witness | None = None, listen: tuple[str, int] = ("127.0.0.1", 0)
+    ):
+        """Take the server's host and port, who looks on, and where to listen."""
         self._path = asyncio.Event()
         self._path.set()
         self._swallowing = False
@@ -28,7 +30,7 @@ class FaultyRelay(Relay):
         self._struck = threading.Event()
         self._deaf: set[Link] = set()
         self.cuts = 0
-        super().__init__(target, witness)
+        super().__init__(target, witness, listen)
 
     async def admitted(self, link: Link) -> None:
         """Let a client in when the path is free."""

@@ -200,5 +200,6 @@ def test_a_fault_and_an_answer_to_another_question_are_told(guarded: Any, monkey
     assert fault.value.code == 0x800F0000  # BadNothingToDo
     assert client.alive
     monkeypatch.setattr(wire, "READ", wire.READ._replace(answer=ua.NodeId(1)))
+    monkeypatch.setattr(wire, "SERVICES", [*wire.SERVICES, wire.READ])
     with pytest.raises(UndecodableError, match="it is of type"):
         run(client.read_values([wire.node(value_of(ua.NodeId(2259)))]))
