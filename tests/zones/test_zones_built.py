@@ -34,8 +34,11 @@ TIMEOUT = 0.9
 """Seconds until a connection counts as dropped; less than the second after which the kernel sends SYN again."""
 
 
-def scan(fabric, start, targets):
-    """Connect from a member to (member, port) pairs; those that were reached."""
+def scan(fabric, start, targets, meant=()):
+    """Connect from a member to (member, port) pairs; those that were reached.
+
+    Those that are `meant` to be get three more tries: hundreds of connections at once take a busy machine long.
+    """
 
     async def attempt(member, port):
         connecting = asyncio.open_connection(ADDRESSES[member], port, local_addr=(ADDRESSES[start], 0))
@@ -48,11 +51,15 @@ def scan(fabric, start, targets):
         writer.transport.abort()
         return member, port
 
-    async def every():
-        return await asyncio.gather(*(attempt(*target) for target in targets))
+    async def every(chosen):
+        return set(filter(None, await asyncio.gather(*(attempt(*target) for target in chosen))))
 
     with fabric.inside(zone_of(start)):
-        return set(filter(None, asyncio.run(every())))
+        reached = asyncio.run(every(targets))
+        for _ in range(3):
+            if late := set(meant) - reached:
+                reached |= asyncio.run(every(late))
+    return reached
 
 
 def elsewhere(start):
@@ -96,20 +103,19 @@ def closed(fabric, rules):
 def test_without_rules_everything_is_reached(fabric, listeners, rules):
     fabric.rules("delete table inet otmirror")
     for start in ("users", "jump", "plc", "edge-nifi"):
-        assert scan(fabric, start, elsewhere(start)) == set(elsewhere(start)), start
+        assert scan(fabric, start, elsewhere(start), elsewhere(start)) == set(elsewhere(start)), start
     fabric.rules(rules)
 
 
 @pytest.mark.parametrize("zone", ZONE.values())
 def test_each_member_reaches_its_conduits_and_nothing_else(closed, zone):
     members = [member for member in ADDRESSES if zone_of(member) == zone]
-    with ThreadPoolExecutor(len(members)) as pool:
-        reached = dict(
-            zip(members, pool.map(lambda start: scan(closed, start, elsewhere(start)), members), strict=True)
-        )
     wanted = {
         start: {(member, port) for member, ports in REACH.get(start, {}).items() for port in ports} for start in members
     }
+    with ThreadPoolExecutor(len(members)) as pool:
+        scans = pool.map(lambda start: scan(closed, start, elsewhere(start), wanted[start]), members)
+        reached = dict(zip(members, scans, strict=True))
     assert reached == wanted
     counters = closed.counters()
     others = set(ZONE.values()) - {zone}
@@ -201,7 +207,7 @@ def test_a_conduit_taken_out_ends_its_open_connections(closed, hosts_file, tmp_p
         closed.rules(fresh.stdout)
         connection.sendall(b"not carried")
         assert wait_until(lambda: closed.counters()["drop_edge_ot"] > 0, 10)
-    assert scan(closed, "edge-nifi", [("plc", 502), ("plc", 4840)]) == {("plc", 4840)}
+    assert scan(closed, "edge-nifi", [("plc", 502), ("plc", 4840)], [("plc", 4840)]) == {("plc", 4840)}
 
 
 def test_a_members_own_rules_hold_both_ways(closed, hosts_file):
@@ -212,7 +218,7 @@ def test_a_members_own_rules_hold_both_ways(closed, hosts_file):
     with closed.inside("edge"):
         run(nft_binary(), "-f", "-", text=done.stdout)
     try:
-        assert scan(closed, "edge-nifi", reached | kept) == reached
+        assert scan(closed, "edge-nifi", reached | kept, reached) == reached
         assert scan(closed, "jump", [("edge-nifi", 8443), ("edge-nifi", 22)]) == {("edge-nifi", 8443)}
         assert scan(closed, "users", [("edge-nifi", 8443), ("edge-nifi", 22)]) == set()
         counters = closed.counters("edge")
