@@ -56,8 +56,8 @@ def test_a_lost_terminal_leaves_no_server(tmp_path: Path, sign: signal.Signals) 
     command = subprocess.Popen(
         [sys.executable, "-m", "otmirror", "demo", "--forever"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=environment(tmp_path, VICTORIAMETRICS_BINARY=str(binary)), start_new_session=True,
-        # Under nohup the command would rightly go on.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        # Under nohup, or in a shell's background, the command would rightly go on.
+        preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGHUP, signal.SIGINT)],
     )  # fmt: skip
     try:
         assert wait_until(lambda: all(server.running for server in servers), 60)
