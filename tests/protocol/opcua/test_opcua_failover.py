@@ -81,7 +81,10 @@ def test_a_killed_server_is_replaced_by_the_next(
     assert second.do("sessions") == 0 or redundancy == "warm"
     if redundancy == "warm":
         until(lambda: second.do("sessions") == 1, reader)
-    reads = second.do("requests").get("Read", 0)
+    asked = second.do("requests")
+    reads = asked.get("Read", 0)
+    # A busy machine may have needed more than one for the one that stands by.
+    made = asked.get("CreateSession", 0) if redundancy == "warm" else 1
     first.kill()
     lost = time.monotonic()
     said, _ = gone_over(reader, second)
@@ -90,7 +93,7 @@ def test_a_killed_server_is_replaced_by_the_next(
     assert sources(after) == sources(before) == {f"opcua:127.0.0.1:{first.port}"}
     assert f"lost the connection to {first.url}" in said
     assert second.do("sessions") == 1
-    assert second.do("requests")["CreateSession"] == 1, "the session that stood by is the one that is read"
+    assert second.do("requests")["CreateSession"] == made, "the session that stood by is the one that is read"
     assert second.do("requests")["Read"] > reads
     # The first one comes back: it is no reason to leave one that works.
     again = start(port=first.port, pki=first.pki, **OPTIONS)
