@@ -55,6 +55,11 @@ def _fewer(parts: Sequence[str | pa.StringArray]) -> list[str | pa.StringArray]:
     return fewer
 
 
+def is_same(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether a column has one value, not null, all through; an empty one has none."""
+    return bool(len(column) and not column.null_count and pc.all(pc.equal(column, column[0])).as_py())
+
+
 def content(lines: pa.StringArray) -> bytes:
     """Return the lines one after the other."""
     return _octets(lines).tobytes()
@@ -96,8 +101,7 @@ def _integers(table: pa.Table, name: str) -> list[Any]:
         return []
     key = f',"{name}":'
     if not column.null_count:
-        first = column[0]
-        return [f"{key}{first.as_py()}"] if pc.all(pc.equal(column, first)).as_py() else [key, column.cast(pa.string())]
+        return [f"{key}{column[0].as_py()}"] if is_same(column) else [key, column.cast(pa.string())]
     return [pc.fill_null(pc.binary_join_element_wise(key, column.cast(pa.string()), ""), "")]
 
 
@@ -114,7 +118,7 @@ def _shared(table: pa.Table, names: Sequence[str], dumps: Dumps) -> str | pa.Str
     codes, count, values = np.zeros(table.num_rows, np.int64), 1, []
     for name in names:
         column = table.column(name).combine_chunks()
-        if not column.null_count and len(column) and pc.all(pc.equal(column, column[0])).as_py():
+        if is_same(column):
             values.append([column[0].as_py()])
             continue
         coded = column.dictionary_encode(null_encoding="encode")

@@ -200,7 +200,7 @@ def _objects(column: pa.ChunkedArray) -> Iterable[Any]:
     """Return a column's values; one that is the same all through is not built up."""
     if column.null_count == len(column):
         return itertools.repeat(None, len(column))
-    if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
+    if ndjson.is_same(column):
         return itertools.repeat(column[0].as_py(), len(column))
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     # numpy makes Python's numbers several times as fast.

@@ -22,8 +22,9 @@ from otmirror.embedded.server import EmbeddedNifi
 from otmirror.embedded.victoriametrics import Guard, VictoriaMetrics
 from otmirror.opcua.security import own_certificate
 from otmirror.pki.development import Wanted, make
+from otmirror.pki.stores import write_private
 from otmirror.vault.client import Access, connect
-from otmirror.vault.setup import Setup, write_private
+from otmirror.vault.setup import Setup
 from otmirror.witness.opcua import Witness
 from otmirror.witness.relay import Relay
 from s3 import BUCKET, REGION, S3

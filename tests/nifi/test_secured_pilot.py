@@ -20,7 +20,7 @@ from otmirror.demo import stores
 from otmirror.embedded import openbao
 from otmirror.embedded.processes import environment
 from otmirror.errors import UnavailableError
-from otmirror.vault.setup import write_private
+from otmirror.pki.stores import write_private
 
 from .pilots import folder
 from .secured import USER, Secured, canary, soon

@@ -34,8 +34,8 @@ from otmirror.opcua.security import own_certificate
 from otmirror.pki import stores
 from otmirror.pki.authority import Authority as AnyAuthority
 from otmirror.pki.authority import Request, Validity
+from otmirror.pki.stores import write_private
 from otmirror.plant import Plant, PlantConfig
-from otmirror.vault.setup import write_private
 from s3 import BUCKET, REGION, S3
 
 pytestmark = pytest.mark.heavy

@@ -12,8 +12,9 @@ from otmirror.embedded import openbao
 from otmirror.embedded.openbao import Keys, OpenBao
 from otmirror.embedded.pki import Authority
 from otmirror.errors import UnavailableError
+from otmirror.pki.stores import write_private
 from otmirror.vault.client import Access, Vault, connect
-from otmirror.vault.setup import Setup, write_private
+from otmirror.vault.setup import Setup
 
 
 class Bao:

@@ -17,8 +17,9 @@ import pytest
 from otmirror.embedded.pki import Authority
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.pki.authority import Validity
+from otmirror.pki.stores import write_private
 from otmirror.vault.client import Access, Vault, connect
-from otmirror.vault.setup import Setup, write_private
+from otmirror.vault.setup import Setup
 from otmirror.witness.relay import Relay
 
 NOW = datetime.datetime.now(datetime.timezone.utc)

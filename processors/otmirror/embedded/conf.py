@@ -81,7 +81,7 @@ def render(
         text = _over(installation.properties, text)
         _copy_others(installation.properties.parent, conf)
     target = conf / "nifi.properties"
-    write_private(target, text.encode())
+    write_private(target, text)
     return target
 
 
@@ -98,14 +98,14 @@ def base_python() -> str:
 def share_sensitive_key(home: Path, node: Path) -> None:
     """Give a node's home the key of the cluster's home: nodes exchange the flow with its values encrypted."""
     node.mkdir(parents=True, exist_ok=True)
-    write_private(node / "sensitive.key", sensitive_key(home).encode())
+    write_private(node / "sensitive.key", sensitive_key(home))
 
 
 def sensitive_key(home: Path) -> str:
     """Return the key that encrypts sensitive property values in this home's flow, made on first use."""
     file = home / "sensitive.key"
     if not file.exists():
-        write_private(file, secrets.token_urlsafe(32).encode())
+        write_private(file, secrets.token_urlsafe(32))
     return file.read_text().strip()
 
 

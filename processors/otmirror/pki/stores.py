@@ -66,9 +66,9 @@ def password(path: Path) -> str:
     return path.read_text("utf-8").strip()
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read; it is there as a whole or not at all."""
-    _replace(path, data, 0o600)
+def write_private(path: Path, data: bytes | str) -> None:
+    """Write a file, text as UTF-8, that only its owner may read; it is there as a whole or not at all."""
+    _replace(path, data.encode() if isinstance(data, str) else data, 0o600)
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from hvac import exceptions
 
 from otmirror.errors import ConfigError
+from otmirror.pki.stores import write_private
 from otmirror.vault.client import MOUNT, Access, connect, content, told
 from otmirror.workspace import PROJECT
 
@@ -106,15 +106,6 @@ class Setup:
             ) from None
         except exceptions.VaultError as error:
             raise ConfigError(f"Vault at {self._access.url}: {error.args[0]}") from None
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace a file's content at once, readable by its owner alone."""
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
-        target.write(text)
-    fresh.replace(file)
 
 
 def _role(flow: str) -> str:

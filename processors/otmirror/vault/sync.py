@@ -17,8 +17,8 @@ from typing import Any
 
 from otmirror.errors import ConfigError, MirrorError
 from otmirror.flow.client import NifiApi
+from otmirror.pki.stores import write_private
 from otmirror.vault.client import MOUNT, Secret, Vault
-from otmirror.vault.setup import write_private
 
 REPEAT = 240.0
 """Seconds after which a fault that lasts is told again: NiFi shows a bulletin for five minutes."""
