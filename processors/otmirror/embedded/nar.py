@@ -27,6 +27,7 @@ COMMAND_ONLY = (
     "plant",
     "policy",
     "prove",
+    "recovery",
     "supply",
     "witness",
     "zones",

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,20 @@ class Guard:
 class VictoriaMetrics:
     """One VictoriaMetrics on 127.0.0.1 with its data in `folder`."""
 
-    def __init__(self, folder: Path, port: int = 0, binary: Path | None = None, guard: Guard | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        binary: Path | None = None,
+        guard: Guard | None = None,
+        flags: Sequence[str] = (),
+    ):
         """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary.
 
-        With a `guard` it speaks HTTPS only, and to that user only.
+        With a `guard` it speaks HTTPS only, and to that user only. `flags` are added to those it has.
         """
         self._server = Server("VictoriaMetrics", folder)
-        self._binary, self._wanted_port, self._guard = binary, port, guard
+        self._binary, self._wanted_port, self._guard, self._flags = binary, port, guard, tuple(flags)
 
     @property
     def port(self) -> int:
@@ -106,6 +113,7 @@ class VictoriaMetrics:
                 # A query right after a write must find it.
                 "-search.latencyOffset=0s",
                 *self._guarded(),
+                *self._flags,
             ],
             lambda: _healthy(self.url, self._guard),
             timeout,
