@@ -120,9 +120,8 @@ def test_a_moved_warehouse_is_written_read_and_maintained_on(
     shutil.move(mirror.warehouse, tmp_path / "away")
     try:
         sink = IcebergSink(config, SystemClock())
-        line = {"tag": "t", "ts": 1_700_000_000_000_000, "value": 1.5, "type": "double", "quality": "good", "source": "s",
-                "seq": 10**9}  # fmt: skip
-        content = json.dumps(line).encode() + b"\n"
+        line = {"tag": "t", "ts": 1_700_000_000_000_000, "value": 1.5, "type": "double", "quality": "good"}
+        content = json.dumps({**line, "source": "s", "seq": 10**9}).encode() + b"\n"
         assert sink.write(content, {}).relationship == "success"
         assert sink.write(content, {}).attributes["otmirror.iceberg.duplicate"] == "true"
         (report,) = upkeep.maintain(config, Options(include_today=True), SystemClock())

@@ -72,6 +72,20 @@ class Server:
             raise UnavailableError(f"VictoriaMetrics at {self.url} answers {answer.status_code} to {path}")
         return answer
 
+    def data_of(self, path: str, **params: str) -> Any:
+        """Return the data of an answer of the query API.
+
+        Raises:
+            ConfigError: it is no VictoriaMetrics.
+        """
+        try:
+            return self.get(path, **params).json()["data"]
+        except (ValueError, KeyError, TypeError):
+            raise self._stranger() from None
+
+    def _stranger(self) -> ConfigError:
+        return ConfigError(f"{self.url} is not the address of a VictoriaMetrics")
+
     def snapshots(self, action: str, **params: str) -> dict[str, Any]:
         """Return what the server says to /snapshot/`action`.
 
@@ -85,7 +99,7 @@ class Server:
         except ValueError:
             told = None
         if not isinstance(told, dict) or "status" not in told:
-            raise ConfigError(f"{self.url} is not the address of a VictoriaMetrics (it knows no snapshots)")
+            raise self._stranger()
         if told["status"] != "ok":
             raise UnavailableError(f"VictoriaMetrics at {self.url}: snapshot/{action}: {str(told.get('msg'))[:200]}")
         return told
@@ -96,8 +110,7 @@ class Server:
         self.get("/internal/force_flush")
         query = f"max by (source) (tlast_over_time({prefix}_value[{_RECENT}s]))"
         # Without a time it answers for the last whole second.
-        told = self.get("/api/v1/query", query=query, nocache="1", time=f"{time.time() + 1:.3f}")
-        rows = told.json()["data"]["result"]
+        rows = self.data_of("/api/v1/query", query=query, nocache="1", time=f"{time.time() + 1:.3f}")["result"]
         return {row["metric"].get("source", ""): round(float(row["value"][1]) * 1e6) for row in rows}
 
     def version(self) -> str:
@@ -194,7 +207,12 @@ def run(name: str, *flags: str, lock: TextIO | None = None) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "\t" in line]
         told = lines[-1].split("\t")[-1] if lines else done.stderr.strip()[-300:] or "it said nothing"
-        raise UnavailableError(f"{name} failed: {told[:400]}")
+        raise UnavailableError(f"{name} failed: {_brief(told)}")
+
+
+def _brief(text: str) -> str:
+    """Return the start of an error and its end, which is the cause."""
+    return text if len(text) <= 400 else f"{text[:120]} ... {text[-270:]}"
 
 
 def rows_of(backup: Path) -> tuple[int, int, int]:
@@ -251,14 +269,16 @@ def counts(server: Server, first_ms: int, last_ms: int) -> Counts:
         return Counts(0, samples)
     query = f"sum by (__name__) (count_over_time({_ANY}[1h]) keep_metric_names)"
     for start, end in _windows(first_ms, last_ms):
-        told = server.get("/api/v1/query_range", query=query, start=str(start), end=str(end), step="1h", nocache="1")
-        for row in told.json()["data"]["result"]:
+        told = server.data_of(
+            "/api/v1/query_range", query=query, start=str(start), end=str(end), step="1h", nocache="1"
+        )
+        for row in told["result"]:
             name = row["metric"].get("__name__", "")
             samples[name] = samples.get(name, 0) + sum(int(float(value)) for _, value in row["values"])
-    told = server.get(
+    series = server.data_of(
         "/api/v1/series", **{"match[]": _ANY, "start": str(first_ms // 1000), "end": str(last_ms // 1000 + 1)}
     )
-    return Counts(len(told.json()["data"]), dict(sorted(samples.items())))
+    return Counts(len(series), dict(sorted(samples.items())))
 
 
 def _windows(first_ms: int, last_ms: int) -> Iterator[tuple[int, int]]:

@@ -28,7 +28,7 @@ from otmirror.iceberg.catalog import open_catalog
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.upkeep import in_words
 from otmirror.recovery.catalog import DATABASE, FOLDER, tables
-from otmirror.recovery.manifest import Lakehouse
+from otmirror.recovery.manifest import Lakehouse, Table, inside
 from otmirror.recovery.place import stamp
 
 Say = Callable[[str], object]
@@ -50,9 +50,18 @@ def check(section: Lakehouse, config: Config) -> None:
             f"the backup holds no data files: its tables are those in {section.root}; restore to that folder, or take "
             "backups with --data"
         )
-    outside = [t.name for t in section.tables if moved and not t.location.startswith(f"{section.root}/")]
+    folder = section.kind == "sqlite" and section.data
+    outside = [t.name for t in section.tables if folder and not all(_below(at, section.root) for at in _places(t))]
     if outside:
         raise ConfigError(f"{', '.join(outside)}: not in the warehouse {section.root}, and so not to be had elsewhere")
+
+
+def _places(table: Table) -> list[str]:
+    return [table.location, *table.copies]
+
+
+def _below(location: str, root: str | None) -> bool:
+    return location.startswith(f"{root}/") and inside(location[len(f"{root}/") :])
 
 
 def into_folder(section: Lakehouse, backup: Path, warehouse: Path, *, link: bool = False) -> None:
