@@ -196,6 +196,40 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+PERIODS = (30, 90, 180, 365)
+"""Days of hot retention: phase 1 from the first to the second, phase 2 from the third to the last."""
+RATES = (0.1, 1.0)
+"""Samples a second and tag of the growth table."""
+
+
+def growth(samples_s: float, hot_b: float | None, cold_b: float | None) -> list[Need]:
+    """Return what the stores grow by at a rate and at measured bytes a sample; None: that store was not measured."""
+    stores = (("VictoriaMetrics", hot_b), ("Iceberg", cold_b))
+    return [
+        Need(
+            f"{name}, {days} days", samples_s * DAY_S * days * size / 1e9, "GB",
+            f"{number(samples_s)} /s x {DAY_S:,} s x {days} x {number(size)} bytes",
+        )
+        for name, size in stores if size is not None for days in PERIODS
+    ]  # fmt: skip
+
+
+def growth_table(hot_b: float | None, cold_b: float | None) -> str:
+    """Return a Markdown table: GB of each store by tags, rate and days, at bytes a sample that were measured."""
+    head = [
+        f"{name} {days} d" for name, size in (("hot", hot_b), ("cold", cold_b)) if size is not None for days in PERIODS
+    ]
+    lines = [
+        "| tags | /s | " + " | ".join(f"{column}, GB" for column in head) + " |",
+        "|---:|---:|" + "---:|" * len(head),
+    ]
+    for tags in COLUMNS:
+        for rate in RATES:
+            cells = (number(need.value) for need in growth(tags * rate, hot_b, cold_b))
+            lines.append(f"| {tags:,} | {rate:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)
 """Tags of the table in docs/sizing.md."""
 

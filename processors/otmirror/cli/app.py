@@ -49,13 +49,13 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
 app.add_typer(backup.app, name="backup")
+app.add_typer(sizing.app, name="sizing")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
 app.command("compare")(compare.compare)
-app.command("sizing")(sizing.sizing)
 
 
 def main() -> None:

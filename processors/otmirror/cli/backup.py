@@ -179,7 +179,8 @@ def drill(
     typer.echo(f"RPO: {told.rpo:.1f} s (consistency point to destruction)   "
                f"RTO: {told.rto:.1f} s (destruction to new samples in both stores)")  # fmt: skip
     typer.echo(f"read before the consistency point: {told.samples:,} samples; lost in Iceberg {told.lost_cold}, "
-               f"lost in VictoriaMetrics {told.lost_hot}, repeated {told.repeated}, different {told.different}")  # fmt: skip
+               f"lost in VictoriaMetrics {told.lost_hot}, repeated {told.repeated}, "
+               f"different {told.different}")  # fmt: skip
     typer.echo(f"mirrored after the restore: {told.new_samples:,} samples, {told.new_lost} lost or repeated")
     for line in told.problems:
         typer.echo(line, err=True)
