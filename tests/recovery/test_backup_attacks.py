@@ -25,7 +25,7 @@ from otmirror.iceberg.config import Config
 from otmirror.recovery import manifest
 from otmirror.recovery.create import NOTE, Sources, create
 from otmirror.recovery.hot import Server
-from otmirror.recovery.place import backups
+from otmirror.recovery.place import backups, stamp
 from otmirror.recovery.restore import Targets, restore
 from otmirror.recovery.verify import verify
 from otmirror.workspace import PROJECT
@@ -144,6 +144,19 @@ def test_damaged_files_are_named_and_nothing_is_restored(
         restore(copy, Targets(hot_data=tmp_path / "new", lakehouse=Config(warehouse=str(tmp_path / "lake"))))
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_damaged_backup_is_not_built_upon(mirror: Mirror, tmp_path: Path) -> None:
+    """A file that is cut costs the links, not the next backup."""
+    first, _ = create(Sources(lakehouse=mirror.config, data=True), tmp_path)
+    cut = next(path for path in manifest.content(first) if path.suffix == ".parquet")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    assert wait_until(lambda: stamp() != first.name, 2.0, 0.02)
+    said: list[str] = []
+    second, told = create(Sources(lakehouse=mirror.config, data=True), tmp_path, say=said.append)
+    assert any("is damaged, this one is a full one" in line for line in said)
+    assert (told.previous, told.new_bytes) == (None, told.bytes)
+    assert verify(second) == []
 
 
 def test_a_changed_manifest_is_refused(copy: Path) -> None:
@@ -302,7 +315,7 @@ def test_a_server_with_a_password_and_a_snapshot_key(tools: None, tmp_path: Path
     key.write_text("open-sesame-2")
     server = VictoriaMetrics(
         tmp_path / "vm",
-        flags=["-httpAuth.username=ot", f"-httpAuth.password=file://{password}", f"-snapshotAuthKey=file://{key}"],
+        more=["-httpAuth.username=ot", f"-httpAuth.password=file://{password}", f"-snapshotAuthKey=file://{key}"],
     )
     server.start()
     try:

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from otmirror.cli.flow import collect
 from otmirror.cli.lakehouse import Place, located
+from otmirror.cli.signals import ended_by_signals
 from otmirror.errors import MirrorError
 from otmirror.recovery import manifest
 from otmirror.recovery.place import backups
@@ -59,7 +60,9 @@ def create(
     server = Server(hot, hot_data, hot_user, hot_password_file, hot_snapshot_key_file, hot_ca) if hot else None
     lakehouse = at.config() if at.warehouse or at.uri else None
     sources = Sources(server, lakehouse, nifi, nifi_home, config or [], data, with_keys, not quick, prefix)
-    folder, told = make(sources, to, manifest.key_of(key_file), _say)
+    key = manifest.key_of(key_file)
+    with ended_by_signals():
+        folder, told = make(sources, to, key, _say)
     typer.echo(f"{folder}: {told.bytes / 1e6:,.1f} MB, {told.new_bytes / 1e6:,.1f} MB of it new, {told.seconds:.1f} s")
     typer.echo(f"consistency point: {told.consistency_point.time or 'none: a store has no recent sample of a source'}")
     for one in told.not_included:
@@ -110,7 +113,9 @@ def verify(
     """Compare every file with the manifest, restore each part to a scratch folder, open and count it."""
     from otmirror.recovery import verify as checking
 
-    problems = checking.verify(backup, manifest.key_of(key_file), opened=not digests_only, say=_say)
+    key = manifest.key_of(key_file)
+    with ended_by_signals():
+        problems = checking.verify(backup, key, opened=not digests_only, say=_say)
     for line in problems:
         typer.echo(line, err=True)
     if problems:
@@ -143,7 +148,9 @@ def restore(
 
     lakehouse = at.config(there=False) if at.warehouse or at.uri else None
     targets = Targets(hot_data, lakehouse, nifi, config, collect(None, param or [], param_secret or []))
-    result = put_back(backup, targets, key=manifest.key_of(key_file), force=force, count=not no_count, say=_say)
+    key = manifest.key_of(key_file)
+    with ended_by_signals():
+        result = put_back(backup, targets, key=key, force=force, count=not no_count, say=_say)
     for number, line in enumerate(result.next, 1):
         typer.echo(f"{number}. {line}")
     for line in result.differences:
@@ -169,7 +176,7 @@ def drill(
 
     began = time.monotonic()
     say = lambda step: typer.echo(f"[{time.monotonic() - began:5.1f} s] {step}")  # noqa: E731
-    with Stack(work() / "restore-drill", ["--tags", str(tags)], say=say) as stack:
+    with Stack(work() / "restore-drill", ["--tags", str(tags)], say=say) as stack, ended_by_signals():
         stack.start()
         told = run(stack, seconds, say)
     for name, value in told.steps.items():

@@ -24,6 +24,7 @@ from otmirror.embedded import (
     rsyslog,
     stunnel,
     victoriametrics,
+    vmtools,
 )
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
@@ -52,6 +53,8 @@ def peers(say: Callable[[str], object]) -> None:
             _peer(have, say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)
+        for name in ("vmbackup", "vmrestore"):
+            _peer(partial(vmtools.tool, name, say), say)
         building.result()
 
 

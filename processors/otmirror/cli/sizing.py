@@ -28,11 +28,17 @@ def sizing(
     table: Annotated[
         bool, typer.Option("--table", help="The table of docs/sizing.md: some sizes side by side.")
     ] = False,
+    buffer: Annotated[
+        bool, typer.Option("--buffer", help="The table of docs/capacity.md: how long the queues bridge.")
+    ] = False,
 ) -> None:
     """Say what a mirror needs: rates, disk, thresholds, processes, each with its arithmetic."""
     if context.invoked_subcommand:
         return
     plant = reckoning.Plant(tags, rate, outage_hours, retention_days, kafka_days, replicas)
+    if buffer:
+        typer.echo(reckoning.buffer_table(), nl=False)
+        return
     if table:
         typer.echo(reckoning.table(rate, outage_hours), nl=False)
         return

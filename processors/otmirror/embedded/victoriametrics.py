@@ -62,14 +62,15 @@ class VictoriaMetrics:
         port: int = 0,
         binary: Path | None = None,
         guard: Guard | None = None,
-        flags: Sequence[str] = (),
+        more: Sequence[str] = (),
     ):
-        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary.
+        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary, more flags.
 
-        With a `guard` it speaks HTTPS only, and to that user only. `flags` are added to those it has.
+        With a `guard` it speaks HTTPS only, and to that user only.
         """
+        self._more = tuple(more)
         self._server = Server("VictoriaMetrics", folder)
-        self._binary, self._wanted_port, self._guard, self._flags = binary, port, guard, tuple(flags)
+        self._binary, self._wanted_port, self._guard = binary, port, guard
 
     @property
     def port(self) -> int:
@@ -113,7 +114,7 @@ class VictoriaMetrics:
                 # A query right after a write must find it.
                 "-search.latencyOffset=0s",
                 *self._guarded(),
-                *self._flags,
+                *self._more,
             ],
             lambda: _healthy(self.url, self._guard),
             timeout,

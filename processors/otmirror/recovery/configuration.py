@@ -36,7 +36,7 @@ def back_up(paths: Iterable[Path], folder: Path, with_keys: bool) -> tuple[list[
     omitted = {}
     for given in paths:
         if not given.exists():
-            raise ConfigError(f"--config {given}: there is no such file or folder")
+            raise ConfigError(f"{given}: there is no such file or folder (--config, --nifi-home)")
         for file in _files(given.absolute()):
             if not with_keys and is_secret(file):
                 omitted[file] = Omitted(str(file), _WHY)

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -99,11 +99,12 @@ def create(
     target = target.resolve()
     began, clock = datetime.now(timezone.utc), time.monotonic()
     with making(target, leftover) as made:
+        made, known = _before(made, say)
         parts = _Parts(versions=_versions())
         for part in (_hot, _lakehouse, _nifi, _files):
             part(sources, made, parts, say)
         say("computing digests")
-        found, new = manifest.inventory(made.folder, _known(made))
+        found, new = manifest.inventory(made.folder, known)
         told = Manifest(
             format=FORMAT, name=made.name, begun=_iso(began), finished=_iso(datetime.now(timezone.utc)),
             seconds=round(time.monotonic() - clock, 3), previous=made.previous.name if made.previous else None,
@@ -181,21 +182,26 @@ def _point(parts: _Parts) -> Point:
     return Point(_moment(earliest), earliest, {name: _moment(at) for name, at in sorted(both.items())})
 
 
-def _known(made: Making) -> dict[tuple[int, int], str]:
-    """Return the digests of the backup before by device and inode: a link to one of its files is that file."""
+def _before(made: Making, say: Callable[[str], object]) -> tuple[Making, dict[tuple[int, int], str]]:
+    """Return the digests of the backup before by device and inode: a link to one of its files is that file.
+
+    A backup that lacks a file or has one of another size is not built upon.
+    """
     if made.previous is None:
-        return {}
+        return made, {}
     try:
-        before = manifest.read(made.previous)
-    except MirrorError:
-        return {}
+        told = manifest.read(made.previous)
+        damage = manifest.damage(made.previous, told, digests=False)
+    except MirrorError as error:
+        damage = [str(error)]
+    if damage:
+        say(f"the backup before this one is damaged, this one is a full one: {made.previous}: {damage[0]}")
+        return replace(made, previous=None), {}
     known = {}
-    for file in before.files:
-        with suppress(OSError):
-            found = (made.previous / file.path).stat()
-            if found.st_size == file.bytes:
-                known[found.st_dev, found.st_ino] = file.sha256
-    return known
+    for file in told.files:
+        found = (made.previous / file.path).stat()
+        known[found.st_dev, found.st_ino] = file.sha256
+    return made, known
 
 
 def _versions() -> dict[str, str]:

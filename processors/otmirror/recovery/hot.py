@@ -234,7 +234,7 @@ def counted(folder: Path, first_ms: int, last_ms: int) -> Counts:
     Raises:
         UnavailableError: it does not start on this data.
     """
-    scratch = VictoriaMetrics(folder, flags=_UNLIMITED)
+    scratch = VictoriaMetrics(folder, more=_UNLIMITED)
     scratch.start()
     try:
         return counts(Server(scratch.url), first_ms, last_ms)
