@@ -2,15 +2,19 @@
 
 import gzip
 import json
+import shutil
 
+import msgspec
 import pytest
 
+from otmirror.errors import ConfigError
 from otmirror.flow.canonical import load
 from otmirror.flow.diff import diff
 from otmirror.plant.tags import MODBUS_FILE, OPCUA_FILE
 from otmirror.recovery import manifest
 from otmirror.recovery.drill import drill
 from otmirror.recovery.place import backups
+from otmirror.recovery.restore import Targets, restore
 
 from .pilots import folder, pilot
 
@@ -51,3 +55,19 @@ def test_the_backup_holds_the_flow_the_tag_lists_and_no_secret(drilled):
     assert "rootGroup" in json.loads(gzip.decompress((backup / stored.path).read_bytes()))
     assert not any("sensitive.key" in file.path for file in told.files)
     assert told.versions["nifi"] == stack.api.about()
+
+
+def test_a_flow_that_is_there_and_an_older_nifi_are_refused(drilled, tmp_path):
+    stack, _ = drilled
+    (backup,) = backups(stack.folder / "backups")
+    targets = Targets(nifi=stack.nifi.url)
+    with pytest.raises(
+        ConfigError, match="pilot: in this NiFi already; use an empty NiFi, or replace them with --force"
+    ):
+        restore(backup, targets)
+    copy = shutil.copytree(backup, tmp_path / backup.name)
+    told = manifest.read(backup)
+    manifest.write(copy, msgspec.structs.replace(told, versions={**told.versions, "nifi": "99.0.0"}), None)
+    with pytest.raises(ConfigError, match=r"the flows are of NiFi 99\.0\.0, this is NiFi .*, which is older"):
+        restore(copy, targets)
+    assert stack.api.status(stack.group).name == "pilot"

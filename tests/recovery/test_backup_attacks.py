@@ -23,7 +23,7 @@ from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.iceberg.config import Config
 from otmirror.recovery import manifest
-from otmirror.recovery.create import NOTE, Sources, create
+from otmirror.recovery.create import Sources, create
 from otmirror.recovery.hot import Server
 from otmirror.recovery.place import backups, stamp
 from otmirror.recovery.restore import Targets, restore
@@ -31,10 +31,18 @@ from otmirror.recovery.verify import verify
 from otmirror.workspace import PROJECT
 
 pytestmark = pytest.mark.timeout(60)
-_IMPORTS = (
-    "from pathlib import Path; from otmirror.recovery.create import Sources, create; from otmirror.cli.signals import "
-    "ended_by_signals; from otmirror.recovery.hot import Server"
-)
+_LONG = """
+import time
+from pathlib import Path
+from otmirror.cli.signals import ended_by_signals
+from otmirror.recovery import hot
+from otmirror.recovery.create import Sources, create
+
+copied = hot.back_up
+hot.back_up = lambda *given: (copied(*given), time.sleep(60))[0]
+with ended_by_signals():
+    create(Sources(hot=hot.Server({url!r}, Path({data!r})), count=False), Path({target!r}))
+"""
 KEY = b"0123456789abcdef0123456789abcdef"
 
 
@@ -92,13 +100,12 @@ def test_a_restore_to_a_disk_that_is_too_small_says_so(whole: Path, small_disk: 
 
 
 def interrupted(mirror: Mirror, target: Path, sign: signal.Signals) -> None:
-    """Run a backup in a process of its own and end it as soon as it has made its snapshot."""
-    made = f"create(Sources(hot=Server({mirror.hot.url!r}, Path({str(mirror.data)!r}))), Path({str(target)!r}))"
-    argv = [sys.executable, "-c", f"{_IMPORTS}\nwith ended_by_signals():\n    {made}"]
+    """Run a backup that lasts in a process of its own and end it while it holds its snapshot."""
+    argv = [sys.executable, "-c", _LONG.format(url=mirror.hot.url, data=str(mirror.data), target=str(target))]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "processors")}
     command = subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(lambda: any(target.glob(f".*.partial/{NOTE}")), 30.0, 0.02), "no backup began"
+        assert wait_until(lambda: any(target.glob(".*.partial/hot/backup_complete*")), 40.0, 0.05), "no backup"
     finally:
         command.send_signal(sign)
         command.wait(20)

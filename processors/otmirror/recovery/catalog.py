@@ -52,12 +52,12 @@ def back_up(config: Config, folder: Path, previous: Path | None, data: bool) -> 
     """
     target = folder / FOLDER
     target.mkdir()
-    opened = config
+    opened, whole = config, config.catalog_type == "sqlite"
     if config.catalog_type == "sqlite":
         copy_database(Path(f"{config.folder}/{DATABASE}"), target / DATABASE)
         opened = at_database(config, target / DATABASE)
     newest = Newest()
-    with tables(opened) as found:
+    with tables(opened, whole) as found:
         told = [_table(table, folder, previous, data, newest) for table in found]
     root = f"file://{config.folder}" if config.folder else None
     return Lakehouse(config.catalog_type, root, data, told), newest
@@ -96,8 +96,10 @@ def unsound(database: Path) -> str | None:
 
 
 @contextmanager
-def tables(config: Config) -> Iterator[list[IcebergTable]]:
-    """Open every table of a catalog; what goes wrong inside is told in words.
+def tables(config: Config, whole: bool) -> Iterator[list[IcebergTable]]:
+    """Open the tables of a catalog; what goes wrong inside is told in words.
+
+    Others may share the catalog: unless `whole`, only the tables of the mirror's own namespace are opened.
 
     Raises:
         MirrorError: one sentence, without any secret.
@@ -105,7 +107,9 @@ def tables(config: Config) -> Iterator[list[IcebergTable]]:
     with in_words(config):
         catalog = open_catalog(config)
         try:
-            names = sorted({name for space in _namespaces(catalog) for name in catalog.list_tables(space)})
+            own = {tuple(config.namespace.split("."))}
+            spaces = _namespaces(catalog) if whole else own & _namespaces(catalog)
+            names = sorted({name for space in spaces for name in catalog.list_tables(space)})
             yield [catalog.load_table(name) for name in names]
         finally:
             catalog.close()
@@ -165,14 +169,14 @@ def _look(table: IcebergTable, newest: Newest) -> None:
             newest.ahead[row["source"]] = max(row["ahead_max"], newest.ahead.get(row["source"], 0), 0)
 
 
-def row_counts(config: Config) -> dict[str, int]:
+def row_counts(config: Config, whole: bool) -> dict[str, int]:
     """Return the rows of every table by what its data files themselves say; each is opened for that.
 
     Raises:
         UnavailableError: a file is missing or no Parquet, or the catalog does not answer.
     """
     found = {}
-    with tables(config) as opened:
+    with tables(config, whole) as opened:
         for table in opened:
             found[".".join(table.name())] = sum(_rows(table, task.file.file_path) for task in table.scan().plan_files())
     return found

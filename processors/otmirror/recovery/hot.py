@@ -201,13 +201,19 @@ def restore(backup: Path, data: Path, lock: TextIO | None = None) -> None:
 
 def run(name: str, *flags: str, lock: TextIO | None = None) -> None:
     """Run a tool of VictoriaMetrics; it inherits the lock, so that a new command waits for it if this one is killed."""
-    argv = [str(tool(name)), *flags, "-httpListenAddr=127.0.0.1:0", "-loggerLevel=ERROR"]
+    # Without its server of metrics: one that is not up yet when the work is done ends the tool in a panic.
+    argv = [str(tool(name)), *flags, "-httpListenAddr=", "-loggerLevel=ERROR"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False,
                           pass_fds=(lock.fileno(),) if lock else ())  # fmt: skip
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "\t" in line]
-        told = lines[-1].split("\t")[-1] if lines else done.stderr.strip()[-300:] or "it said nothing"
-        raise UnavailableError(f"{name} failed: {_brief(told)}")
+        raise UnavailableError(f"{name} failed: {_brief(_cause(done.stderr))}")
+
+
+def _cause(text: str) -> str:
+    """Return the message of the first line that a tool of VictoriaMetrics logged as an error, before any stack."""
+    logged = (line.split("\t") for line in text.splitlines())
+    told = next((parts[-1] for parts in logged if len(parts) >= 4 and parts[1] in ("error", "fatal", "panic")), None)
+    return told or next((line for line in text.splitlines() if line.startswith("panic")), text.strip()[-300:])
 
 
 def _brief(text: str) -> str:

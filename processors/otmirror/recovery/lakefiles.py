@@ -27,7 +27,7 @@ from otmirror.errors import ConfigError
 from otmirror.iceberg.catalog import open_catalog
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.upkeep import in_words
-from otmirror.recovery.catalog import DATABASE, FOLDER, tables
+from otmirror.recovery.catalog import DATABASE, FOLDER
 from otmirror.recovery.manifest import Lakehouse, Table, inside
 from otmirror.recovery.place import stamp
 
@@ -227,12 +227,6 @@ def _register(catalog: Catalog, name: str, metadata: str, force: bool, say: Say)
         catalog.register_table(parts, metadata)
     except TableAlreadyExistsError:
         raise ConfigError(f"{name} came into the catalog meanwhile: is something writing there?") from None
-
-
-def pointers(config: Config) -> dict[str, str]:
-    """Return the metadata file of every table of a catalog by the table's name."""
-    with tables(config) as found:
-        return {".".join(table.name()): table.metadata_location for table in found}
 
 
 def _sync(path: Path) -> None:

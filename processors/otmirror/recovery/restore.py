@@ -161,7 +161,7 @@ def _lakehouse(section: Lakehouse, folder: Path, config: Config, force: bool, re
         lakefiles.into_folder(section, folder, Path(str(config.folder)))
     else:
         lakefiles.database_only(section, folder, config, force, say)
-    found = catalog.row_counts(config)
+    found = catalog.row_counts(config, section.kind == "sqlite")
     wanted = {table.name for table in section.tables}
     result.differences += catalog.differences(section, {name: rows for name, rows in found.items() if name in wanted})
     say("Iceberg: " + ", ".join(f"{name} {rows:,} rows" for name, rows in found.items() if name in wanted))

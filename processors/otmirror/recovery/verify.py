@@ -66,7 +66,7 @@ def _lakehouse(folder: Path, told: Manifest, scratch: Path, say: Say) -> list[st
             say("Iceberg: opening the tables' copies")
             warehouse = scratch / "warehouse"
             lakefiles.into_folder(section, folder, warehouse, link=True)
-            problems += catalog.differences(section, catalog.row_counts(Config(warehouse=str(warehouse))))
+            problems += catalog.differences(section, catalog.row_counts(Config(warehouse=str(warehouse)), True))
         elif section.kind == "sqlite":
             problems += _pointers(folder, section)
         else:
@@ -83,7 +83,7 @@ def _pointers(folder: Path, section: Lakehouse) -> list[str]:
         return [f"Iceberg: {table.metadata} is gone; the backup has no copy of the data (--data)" for table in gone]
     config = Config(warehouse=(section.root or "").removeprefix("file://"))
     at = catalog.at_database(config, folder / catalog.FOLDER / DATABASE)
-    return catalog.differences(section, catalog.row_counts(at))
+    return catalog.differences(section, catalog.row_counts(at, True))
 
 
 def omitted(told: Manifest) -> list[str]:
