@@ -16,6 +16,7 @@ from otmirror.embedded import opa
 from otmirror.embedded.compose import Stack, merged
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.policy import site
+from otmirror.policy import stacks as stacks_read
 from otmirror.policy.check import Context, check
 from otmirror.policy.engine import Engine
 from otmirror.workspace import PROJECT
@@ -234,3 +235,11 @@ def test_a_stack_that_compose_would_refuse_is_told(merge: Path, tmp_path: Path) 
     wrong.write_text("services: { nifi: { depends_on: { nowhere: { condition: service_healthy } } } }\n")
     with pytest.raises(ConfigError, match="nowhere"):
         merged(merge, [(("pilot",), [BASE, wrong])])
+
+
+def test_the_policy_says_what_to_do_with_an_override() -> None:
+    path = OVERRIDES / "tsdb.yaml"
+    with pytest.raises(
+        ConfigError, match=r"tsdb\.yaml: an override of another file; check what `docker compose config`"
+    ):
+        stacks_read.document(path, path.read_bytes(), {})

@@ -16,6 +16,7 @@ from pyiceberg.catalog import load_catalog
 from otmirror.clock import SystemClock
 from otmirror.iceberg import catalog
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.ledger import KEY, Ledger
 from otmirror.iceberg.sink import IcebergSink
 
 T0 = 1_700_000_000_000_000
@@ -128,3 +129,14 @@ def test_a_catalog_that_names_another_library_for_files_is_read_with_our_own(scr
     opened = catalog.open_catalog(Config(catalog_type="rest", uri=server.url, warehouse="warehouse"))
     rows = opened.load_table("ot.samples").scan().to_arrow().to_pylist()
     assert [(row["tag"], row["value"]) for row in rows] == [("t", 1.5)]
+
+
+def test_a_catalog_that_tells_the_newest_snapshot_only_knows_the_newest_batch_only(tmp_path):
+    """As Nessie answers: a table's metadata without its history."""
+    for n in range(2):
+        lakehouse.write(tmp_path, line("t", T0 + n, n))
+    metadata = lakehouse.open_table(tmp_path).metadata
+    older, newest = (snapshot.summary[KEY] for snapshot in metadata.snapshots)
+    told = metadata.model_copy(update={"snapshots": metadata.snapshots[-1:]})
+    assert [Ledger().find(metadata, batch) is not None for batch in (older, newest)] == [True, True]
+    assert [Ledger().find(told, batch) is not None for batch in (older, newest)] == [False, True]

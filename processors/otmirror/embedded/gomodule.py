@@ -60,3 +60,22 @@ def build(name: str, module: Path, built: Path) -> Path:
         raise UnavailableError(f"{name}: {go} cannot build it: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def fetch(name: str, package: str, version: str, built: Path) -> bool:
+    """Build the program of a published module (`package` at `version`) to `built`; return whether that worked.
+
+    What Go says is in `<name>.log` beside it.
+    """
+    go = shutil.which("go")
+    if not go:
+        return False
+    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
+    env = {**os.environ, "GOBIN": str(built.parent), "CGO_ENABLED": "0", "GOFLAGS": flags}
+    with (built.parent / f"{name}.log").open("wb") as output:
+        argv = [go, "install", f"{package}@{version}"]
+        done = subprocess.run(argv, env=env, stdout=output, stderr=output, check=False)
+    if done.returncode:
+        return False
+    (built.parent / package.rpartition("/")[2]).replace(built)
+    return True
