@@ -170,7 +170,5 @@ class SinkFigures(Figures):
     def _look(self) -> None:
         with self._lock:
             counts = self._coverage.counts(self._now_us(), self._fresh_us)
-            self.forget("otmirror_store_tags", "otmirror_store_tags_fresh")
-            for area, (tags, fresh) in counts.items():
-                self.put("otmirror_store_tags", tags, area=area)
-                self.put("otmirror_store_tags_fresh", fresh, area=area)
+        self.replace("otmirror_store_tags", {area: tags for area, (tags, _) in counts.items()})
+        self.replace("otmirror_store_tags_fresh", {area: fresh for area, (_, fresh) in counts.items()})
