@@ -97,11 +97,11 @@ bus-outage: setup ## take each broker away for SECONDS=300 in mid-run, with real
 canvas: setup ## take docs/canvas.png from the running NiFi (needs Chromium)
 	@$(BIN)/otmirror demo --duration 20 --canvas docs/canvas.png
 
-up: ## the whole stack in containers, needs Docker: PROFILE=pilot or full; see docs/compose.md
-	@compose/up $(or $(PROFILE),pilot)
+up: ## the whole stack in containers, needs Docker: PROFILE=pilot or full, WITH="tsdb core"; see docs/compose.md
+	@compose/up $(or $(PROFILE),pilot) $(WITH)
 
 down: ## stop it; what it stored stays in its volumes
-	@docker compose --profile pilot --profile full --profile setup down
+	@docker compose --profile pilot --profile full --profile setup down --remove-orphans
 
 logs: ## follow what its services say: SERVICE=name for one of them
 	@docker compose --profile pilot --profile full logs --follow --tail 100 $(SERVICE)

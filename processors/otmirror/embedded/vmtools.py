@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from otmirror.embedded import gomodule
 from otmirror.embedded.install import locked
 from otmirror.embedded.victoriametrics import VERSION
 from otmirror.errors import ConfigError, UnavailableError
@@ -31,7 +30,9 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     with locked(folder / f"{name}.lock"):
         if built.is_file():
             return built
-        if _go_install(name, built, say):
+        if shutil.which("go"):
+            say(f"{name}: building {VERSION} with Go (about a minute)")
+        if gomodule.fetch(name, f"{_MODULE}/{name}", VERSION, built):
             return built
     on_path = shutil.which(name)
     if on_path:
@@ -40,20 +41,3 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
         f"{name} was not found: put its binary on PATH or install Go 1.26 or newer to build it; see "
         f"{folder / f'{name}.log'}"
     )
-
-
-def _go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
-    go = shutil.which("go")
-    if not go:
-        return False
-    say(f"{name}: building {VERSION} with Go (about a minute)")
-    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
-    env = {**os.environ, "GOBIN": str(target.parent), "CGO_ENABLED": "0", "GOFLAGS": flags}
-    with (target.parent / f"{name}.log").open("wb") as output:
-        done = subprocess.run(
-            [go, "install", f"{_MODULE}/{name}@{VERSION}"], env=env, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
-        return False
-    (target.parent / name).replace(target)
-    return True
