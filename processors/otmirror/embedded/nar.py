@@ -27,6 +27,7 @@ COMMAND_ONLY = (
     "plant",
     "policy",
     "prove",
+    "slo",
     "supply",
     "witness",
     "zones",
