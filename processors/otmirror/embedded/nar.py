@@ -23,6 +23,7 @@ COMMAND_ONLY = (
     "compare",
     "demo",
     "embedded",
+    "exporter",
     "flow",
     "plant",
     "policy",
