@@ -1,4 +1,4 @@
-"""The runbooks in docs/runbooks: one a kind of alert, with the same sections, and commands that can be run as they are."""
+"""The runbooks in docs/runbooks: one an alert, all with the same sections, and commands that can be run as they are."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ PLACEHOLDERS = {
 _HEAD = """# Runbooks
 
 One an alert; `runbook_url` of the alert leads there. All have the same sections: what it means, impact, first five
-minutes, queries and commands, fix, verify, roll back, escalate. Queries are for the monitoring store (`$MONITORING/vmui`).
-What is under *First five minutes*, *Queries and commands* and *Verify* only looks; it may be run at any time.
-*page* wakes somebody up, *ticket* waits for office hours. `otmirror slo generate` makes this page.
+minutes, queries and commands, fix, verify, roll back, escalate. Queries are for the monitoring store
+(`$MONITORING/vmui`). What is under *First five minutes*, *Queries and commands* and *Verify* only looks; it may be run
+at any time. *page* wakes somebody up, *ticket* waits for office hours. `otmirror slo generate` makes this page.
 
 | alert | severity | component | means |
 |---|---|---|---|"""
