@@ -11,6 +11,7 @@ from otmirror.cli import (
     audit,
     compare,
     demo,
+    doctor,
     flow,
     lakehouse,
     nar,
@@ -52,6 +53,7 @@ app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
+app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("sizing")(sizing.sizing)
 

@@ -22,6 +22,7 @@ COMMAND_ONLY = (
     "cli",
     "compare",
     "demo",
+    "doctor",
     "embedded",
     "flow",
     "plant",
