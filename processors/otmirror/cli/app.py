@@ -25,6 +25,7 @@ from otmirror.cli import (
     secrets,
     setup,
     sizing,
+    slo,
     supply,
     taglist,
     zones,
@@ -47,6 +48,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
+app.add_typer(slo.app, name="slo")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)

@@ -28,6 +28,7 @@ COMMAND_ONLY = (
     "plant",
     "policy",
     "prove",
+    "slo",
     "supply",
     "witness",
     "zones",
