@@ -12,6 +12,7 @@ from otmirror.cli import (
     compare,
     demo,
     doctor,
+    drill,
     flow,
     lakehouse,
     nar,
@@ -56,6 +57,7 @@ app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)
+app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
 app.command("sizing")(sizing.sizing)
 

@@ -23,6 +23,7 @@ COMMAND_ONLY = (
     "compare",
     "demo",
     "doctor",
+    "drill",
     "embedded",
     "flow",
     "plant",
