@@ -15,6 +15,7 @@ from otmirror.cli import (
     drill,
     flow,
     lakehouse,
+    metrics,
     nar,
     nifi,
     opcua,
@@ -50,6 +51,7 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(slo.app, name="slo")
+app.add_typer(metrics.app, name="metrics")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)

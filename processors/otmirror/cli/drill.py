@@ -55,8 +55,8 @@ def drill(
     with stack:
         stack.start()
         stack.run()
-        monitoring = stack.watch()
-        it = run.Drill(stack, watch.Alerts(monitoring.vmalert_url), say)
+        stack.start_monitoring()
+        it = run.Drill(stack, watch.Alerts(stack.alerts), say)
         if not it.healthy(run.START):
             raise UnavailableError(f"no fresh data after {run.START:.0f} s; see {stack.nifi.app_log}")
         say("data is fresh: the drill begins")

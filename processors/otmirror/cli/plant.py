@@ -73,7 +73,9 @@ StatusFile = Annotated[
 
 FaultsOf = Annotated[
     Path | None,
-    typer.Option(help='JSON file with what is wrong with OPC UA, looked at all the time: {"clock_s": 60, "bad": ["T"]}.'),
+    typer.Option(
+        help='JSON file with what is wrong with OPC UA, looked at all the time: {"clock_s": 60, "bad": ["T"]}.'
+    ),
 ]
 
 

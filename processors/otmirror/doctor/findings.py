@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+
+from otmirror.slo import alerts
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LAYERS = ("source", "nifi", "queue", "bus", "hot", "cold", "certificate", "disk", "monitoring", "version")
 """In the order in which samples pass them, then what all of them stand on."""
-_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Finding:
 
 def runbook(alert: str | None) -> str | None:
     """Return the path of an alert's runbook below the project's root; None without an alert."""
-    return f"docs/runbooks/{_WORDS.sub('-', alert).lower()}.md" if alert else None
+    return f"{alerts.RUNBOOKS}{alerts.runbook(alert)}" if alert else None
 
 
 _STALE = ("hot-stale", "cold-stale")

@@ -1,1 +1,1 @@
-"""`otmirror drill`: faults on purpose, on a pilot of its own, with a watch on who notices, how soon, and who is right."""
+"""`otmirror drill`: faults on purpose, in a pilot of its own: who notices, how soon, and who is right."""

@@ -89,7 +89,7 @@ def _new_certificate(stack: DrillStack, days: float | None) -> None:
 
 
 def _short_lived(stack: DrillStack, days: float) -> None:
-    """Write a certificate as the plant makes it, but for so many days, and put it where the mirror pinned the old one."""
+    """Write a certificate as the plant makes it, but for so many days, in the place of the pinned one too."""
     stack.certificates.mkdir(parents=True)
     key = generate_private_key()
     names = [x509.UniformResourceIdentifier(APPLICATION), x509.DNSName("127.0.0.1")]

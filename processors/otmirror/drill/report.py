@@ -74,7 +74,8 @@ def as_json(
         "conditions": conditions,
         "faults": [
             {
-                "fault": one.fault, "expected": list(one.expected), "alert": one.alert, "detect_s": _rounded(one.detect_s),
+                "fault": one.fault, "expected": list(one.expected), "alert": one.alert,
+                "detect_s": _rounded(one.detect_s),
                 "other_alerts": list(one.others), "named": one.named, "cause": one.cause, "verdict": one.verdict,
                 "doctor_s": _rounded(one.doctor_s), "runbook": one.runbook,
                 "runbook_lines": [vars(line) for line in one.lines],
@@ -97,8 +98,8 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
     lines += [
         "",
         f"{told['time'][:16].replace('T', ' ')} UTC, {told['conditions']}. Noticed: {told['noticed']} of "
-        f"{told['faults']}, {told['noticed_within_goal']} within {GOAL_S:.0f} s ({_told(noticed)}). The doctor named the "
-        f"cause in {told['named']}. Recovered: {told['recovered']} ({_told(recovered)}). Runbooks: "
+        f"{told['faults']}, {told['noticed_within_goal']} within {GOAL_S:.0f} s ({_told(noticed)}). The doctor named "
+        f"the cause in {told['named']}. Recovered: {told['recovered']} ({_told(recovered)}). Runbooks: "
         f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
     ]
     if told["lost"]:

@@ -9,13 +9,13 @@ from typing import Any
 
 from otmirror.demo import run, stores
 from otmirror.demo.audit import audit
-from otmirror.doctor import exposition
 from otmirror.doctor.findings import runbook
 from otmirror.drill import watch
 from otmirror.drill.faults import Fault
 from otmirror.drill.stack import DrillStack
 from otmirror.embedded.processes import wait_until
 from otmirror.errors import MirrorError, UnavailableError
+from otmirror.metrics.text import lines
 from otmirror.workspace import PROJECT
 
 NOTICE, RECOVERY, START = 180.0, 240.0, 240.0
@@ -107,9 +107,7 @@ class Drill:
         self.fired |= {alert.name for alert in told}
         return told
 
-    def _notice(
-        self, fault: Fault, outcome: Outcome, began: float, wall: float, before: frozenset[str]
-    ) -> None:
+    def _notice(self, fault: Fault, outcome: Outcome, began: float, wall: float, before: frozenset[str]) -> None:
         def noticed() -> bool:
             # One that began before the fault is of an earlier trouble.
             right = [a for a in self._firing() if a.name in fault.alerts and a.since >= wall - 1]
@@ -119,9 +117,7 @@ class Drill:
 
         if wait_until(noticed, NOTICE, _EVERY):
             outcome.detect_s = time.monotonic() - began
-        outcome.others = sorted(
-            {alert.name for alert in self._firing()} - before - fault.alerts - {"Watchdog"}
-        )
+        outcome.others = sorted({alert.name for alert in self._firing()} - before - fault.alerts - {"Watchdog"})
 
     def _ask(self, fault: Fault, outcome: Outcome) -> None:
         began = time.monotonic()
@@ -168,10 +164,10 @@ def fresh(stack: DrillStack) -> bool:
     wanted = ("otmirror_source_last_good_timestamp_seconds", "otmirror_store_last_success_timestamp_seconds")
     for file in stack.nifi.metrics.glob("*.prom"):
         try:
-            text = file.read_text("utf-8")
-        except OSError:
+            points = list(lines(file.read_text("utf-8")))
+        except (OSError, ValueError):
             continue
-        for point in exposition.points(text):
+        for point in points:
             if point.name in wanted:
                 newest[file.name, point.labels.get("source", "")] = point.value
     return len(newest) >= _PARTS and all(now - moment < FRESH for moment in newest.values())
@@ -219,7 +215,11 @@ def lost(stack: DrillStack) -> dict[str, Any]:
     stack.stop_sources()
     stack.drain(240)
     result = audit(
-        stack.lakehouse.samples(), stores.victoriametrics(stack.victoriametrics.url), 0, run.emitted(stack), run.declared(stack)
+        stack.lakehouse.samples(),
+        stores.victoriametrics(stack.victoriametrics.url),
+        0,
+        run.emitted(stack),
+        run.declared(stack),
     )
     return {
         source.source: {
@@ -227,4 +227,3 @@ def lost(stack: DrillStack) -> dict[str, Any]:
         }
         for source in result.sources
     }  # fmt: skip
-

@@ -1,4 +1,4 @@
-"""The pilot of the drill: two plants, so that one protocol can fail alone, and a warehouse on a small disk of its own."""
+"""The pilot of the drill: two plants, so that one protocol can fail alone; a warehouse on a small disk of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from otmirror.demo.monitoring import Monitoring
+from otmirror.demo.monitoring import EXPORTER_PORT, PORT, Monitoring
 from otmirror.demo.stack import Stack
 from otmirror.embedded.processes import Server, free_port
 from otmirror.embedded.victoriametrics import VictoriaMetrics
+from otmirror.embedded.vmalert import VmAlert
 from otmirror.errors import UnavailableError
+from otmirror.workspace import PROJECT
 
 DISK_MB = 48
 """Size of the warehouse's disk."""
@@ -37,7 +39,7 @@ class DrillStack(Stack):
         self.certificates = self.folder / "plant-pki"
         self.warehouse = self.folder / "warehouse"
         self._ports = {"opcua": free_port(), "modbus": free_port()}
-        self.monitoring: Monitoring | None = None
+        self.vmalert: VmAlert | None = None
         self.mounted = False
 
     def start_plant(self) -> None:
@@ -67,7 +69,9 @@ class DrillStack(Stack):
 
     def plant_status(self) -> dict[str, str]:
         """Return the addresses of both plants."""
-        told = {server: json.loads((server.folder / "status.json").read_text()) for server in (self.plant, self.devices)}
+        told = {
+            server: json.loads((server.folder / "status.json").read_text()) for server in (self.plant, self.devices)
+        }
         return {"opcua": told[self.plant]["opcua"], "modbus": told[self.devices]["modbus"]}
 
     def set_faults(self, **what: object) -> None:
@@ -76,14 +80,22 @@ class DrillStack(Stack):
         fresh.write_text(json.dumps({name: sorted(v) if isinstance(v, set) else v for name, v in what.items()}))
         fresh.replace(self.faults)
 
-    def watch(self) -> Monitoring:
+    def start_monitoring(self, fixed: bool = False) -> Monitoring:
         """Start the monitoring with its alerts, the warehouse's disk among what it watches."""
         self.monitoring = Monitoring(
             self.folder / "monitoring", self.nifi.url, self.victoriametrics.url, [self.nifi.metrics], self.say,
-            disks=[self.warehouse],
+            disks=[self.warehouse], exporter_port=EXPORTER_PORT if fixed else 0, port=PORT if fixed else 0,
         )  # fmt: skip
         self.monitoring.start()
+        rules = sorted((PROJECT / "monitoring" / "rules").glob("*.yaml"))
+        self.vmalert = VmAlert(self.folder / "monitoring" / "vmalert", self.monitoring.url, rules)
+        self.vmalert.start()
         return self.monitoring
+
+    @property
+    def alerts(self) -> str:
+        """The address of what judges the alert rules; empty before `start_monitoring`."""
+        return self.vmalert.url if self.vmalert else ""
 
     def restart_hot(self, *flags: str) -> None:
         """Start VictoriaMetrics again at its port, with further flags."""
@@ -94,6 +106,7 @@ class DrillStack(Stack):
 
     def stop(self) -> None:
         """Stop whatever runs and let go of the disk. May be called more than once."""
+        (self.vmalert or VmAlert(self.folder / "monitoring" / "vmalert", "", ())).stop()
         super().stop()
         self.devices.stop()
         if os.path.ismount(self.warehouse):

@@ -111,7 +111,9 @@ def blocks(runbook: str) -> list[Line]:
 def tried(lines: Iterable[Line], store: str, environment: Mapping[str, str], folder: Path) -> list[Line]:
     """Run each query against the monitoring store and each command in `folder`; return them with their problems."""
     return [
-        Line(one.kind, one.text, _asked(store, one.text) if one.kind == "promql" else _run(one.text, environment, folder))
+        Line(
+            one.kind, one.text, _asked(store, one.text) if one.kind == "promql" else _run(one.text, environment, folder)
+        )
         for one in lines
     ]
 
@@ -120,7 +122,9 @@ def _asked(store: str, query: str) -> str | None:
     """A query works when the store can evaluate it; that it finds nothing is an answer too."""
     try:
         with session(store) as asking:
-            answer = asking.get(f"{store}/api/v1/query", params={"query": query, "time": f"{time.time():.0f}"}, timeout=20)
+            answer = asking.get(
+                f"{store}/api/v1/query", params={"query": query, "time": f"{time.time():.0f}"}, timeout=20
+            )
     except requests.RequestException as error:
         return type(error).__name__
     return None if answer.ok else " ".join(answer.text.split())[:200]

@@ -25,6 +25,7 @@ COMMAND_ONLY = (
     "doctor",
     "drill",
     "embedded",
+    "exporter",
     "flow",
     "plant",
     "policy",

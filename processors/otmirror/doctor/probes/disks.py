@@ -10,7 +10,7 @@ from typing import Any
 from otmirror.doctor.findings import Finding
 from otmirror.flow.api import Rest
 
-FULL, FILLING = 0.01, 0.10
+FULL, FILLING = 0.01, 0.20
 """Shares of a disk that are free."""
 
 

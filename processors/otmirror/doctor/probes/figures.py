@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from otmirror.doctor import exposition, times
+from otmirror.doctor import times
 from otmirror.doctor.findings import Finding
 from otmirror.doctor.flowview import FlowView, Processor
 from otmirror.doctor.probes.hot import AHEAD, STALE
+from otmirror.metrics.text import lines
 
 QUIET = 30.0
 """Seconds after which a file that should be new every 5 s is old."""
@@ -29,6 +30,8 @@ class Figures:
     processor: Processor
     file: Path
     points: Mapping[str, list[tuple[Mapping[str, str], float]]] = field(default_factory=dict)
+    known: bool = True
+    """Whether it is of a processor of the flows."""
 
     def each(self, name: str) -> list[tuple[Mapping[str, str], float]]:
         """Return the labels and value of each series of a metric."""
@@ -40,22 +43,23 @@ class Figures:
 
 
 def read(folders: Iterable[Path], views: Iterable[FlowView]) -> list[Figures]:
-    """Read the file of each processor of the flows; a file that cannot be read is left out."""
+    """Read the processors' files; one that cannot be read is left out.
+
+    A file of none of the flows' processors comes with a processor that NiFi says nothing of: of what is gone only a
+    refusal of the guard still counts.
+    """
     processors = {one.id: one for view in views for one in view.processors}
     found = []
     for folder in folders:
         for file in sorted(folder.glob("*.prom")):
-            processor = processors.get(file.stem)
-            if processor is None:
-                continue
-            try:
-                text = file.read_text("utf-8")
-            except (OSError, UnicodeDecodeError):
-                continue
             points: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-            for point in exposition.points(text):
-                points.setdefault(point.name, []).append((point.labels, point.value))
-            found.append(Figures(processor, file, points))
+            try:
+                for point in lines(file.read_text("utf-8")):
+                    points.setdefault(point.name, []).append((point.labels, point.value))
+            except (OSError, ValueError):
+                continue
+            processor = processors.get(file.stem) or Processor(file.stem, file.stem, "", {})
+            found.append(Figures(processor, file, points, file.stem in processors))
     return found
 
 
@@ -78,7 +82,9 @@ def judge(figures: Iterable[Figures], now: float) -> Iterator[Finding]:
         if meant and beat is not None and now - beat > QUIET:
             text = f"its process wrote nothing for {times.told(now - beat)} ({one.file})"
             yield Finding("heartbeat-old", one.processor.name, text, beat, scope)
-        yield from _source(one, now, scope)
+        if one.known:
+            yield from _source(one, now, scope)
+        yield from _refused(one, scope)
 
 
 def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding]:
@@ -100,11 +106,14 @@ def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding
         if bad > 0:
             text = f"{bad:.0f} of {declared.get(labels.get('source'), math.nan):.0f} tags are bad"
             yield Finding("tags-bad", labels.get("source", ""), text, scope=scope)
-    refused = {labels.get("service", ""): count for labels, count in one.each("guard_refused_total") if count}
-    if refused:
-        text = f"{sum(refused.values()):.0f} requests were refused: {', '.join(sorted(refused))}"
-        yield Finding("guard-refused", one.processor.name, text, scope=scope)
     for labels, left in one.each("buffer_left_seconds"):
         if left < _BUFFER:
             text = f"its buffer is full in {times.told(left)}: what comes then is lost"
             yield Finding("buffer-filling", labels.get("source", ""), text, scope=scope)
+
+
+def _refused(one: Figures, scope: frozenset[str]) -> Iterator[Finding]:
+    refused = {labels.get("service", ""): count for labels, count in one.each("guard_refused_total") if count}
+    if refused:
+        text = f"{sum(refused.values()):.0f} requests were refused: {', '.join(sorted(refused))}"
+        yield Finding("guard-refused", one.processor.name, text, scope=scope)

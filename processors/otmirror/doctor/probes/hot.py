@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import requests
 
 from otmirror import netfault, nifi
-from otmirror.doctor import exposition, times
+from otmirror.doctor import times
 from otmirror.doctor.findings import Finding
 from otmirror.doctor.flowview import SOURCES, FlowView, Processor
 from otmirror.doctor.probes.disks import FILLING
 from otmirror.embedded.loopback import session
+from otmirror.metrics.text import lines
 
 SECONDS = 3.0
-AHEAD = 60.0
+AHEAD = 5.0
 """Seconds by which a device's clock may be ahead of this machine's."""
 STALE = 90.0
 """Seconds after which a source without a new good value is stale."""
@@ -67,7 +68,7 @@ class Store:
 
     def _state(self) -> Iterator[Finding]:
         try:
-            told = list(exposition.points(self._get("/metrics").text))
+            told = list(lines(self._get("/metrics").text))
         except (requests.RequestException, OSError):
             yield self._found("not-looked", "/metrics cannot be read")
             return

@@ -14,7 +14,12 @@ from otmirror.embedded.server import EmbeddedNifi
 
 def of_bundle(views: Iterable[FlowView], figures: Iterable[Figures]) -> list[Finding]:
     """Return where processors that run are of another version than this command."""
-    running = {one.processor.name: labels.get("version", "") for one in figures for labels, _ in one.each("build_info")}
+    running = {
+        one.processor.name: labels.get("version", "")
+        for one in figures
+        if one.known
+        for labels, _ in one.each("build_info")
+    }
     for view in views:
         for one in view.of(*OURS):
             running.setdefault(one.name, one.version)
