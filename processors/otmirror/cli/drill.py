@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def drill(
     from otmirror.drill import report, run, watch
     from otmirror.drill.stack import DrillStack
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     chosen = _chosen(faults(), fault or (), short)
     if listed:
         for one in chosen:

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from otmirror.drill.stack import DISK_MB, DrillStack
+from otmirror.embedded.processes import wait_until
 from otmirror.errors import ReadOnlyError
 from otmirror.metrics.figures import Figures
 from otmirror.metrics.meter import Meter
@@ -141,6 +142,8 @@ def _hide_tags(stack: DrillStack) -> None:
 def _show_tags(stack: DrillStack) -> None:
     file = Path(stack.flow_parameters()["opcua.tags"])
     file.with_suffix(".gone").rename(file)
+    # NiFi looks at properties again every few seconds only.
+    wait_until(lambda: not stack.api.status(stack.group).invalid, 60.0)
     stack.run()
 
 

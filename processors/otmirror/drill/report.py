@@ -103,9 +103,11 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
         f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
     ]
     if told["lost"]:
-        samples = "; ".join(f"{name}: {one['emitted']:,} read, {one['lost']} lost, {one['twice']} twice"
-                            for name, one in told["lost"].items())  # fmt: skip
-        lines += ["", f"What left the sources, afterwards in both stores: {samples}."]
+        samples = "; ".join(
+            f"{name}: {one['emitted']:,} read, {one['iceberg_lost']} not in Iceberg, {one['twice']} twice, "
+            f"{one['hot_missing']} not in VictoriaMetrics" for name, one in told["lost"].items()
+        )  # fmt: skip
+        lines += ["", f"What left the sources, afterwards in the stores: {samples}."]
     return "\n".join(lines) + "\n"
 
 

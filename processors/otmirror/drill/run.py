@@ -21,7 +21,7 @@ from otmirror.workspace import PROJECT
 NOTICE, RECOVERY, START = 180.0, 240.0, 240.0
 """Seconds that an alert, a recovery and the beginning may take."""
 _EVERY = 1.0
-FRESH = 15.0
+FRESH = 20.0
 """Seconds: data is fresh again when both sources have a good value, and both stores a batch, no older than this."""
 
 
@@ -223,7 +223,8 @@ def lost(stack: DrillStack) -> dict[str, Any]:
     )
     return {
         source.source: {
-            "emitted": source.emitted, "in Iceberg": source.stored, "lost": source.lost, "twice": source.duplicated,
+            "emitted": source.emitted, "iceberg_lost": (source.emitted or 0) - source.stored + source.duplicated,
+            "hot_missing": source.hot_missing, "twice": source.duplicated,
         }
         for source in result.sources
     }  # fmt: skip

@@ -18,10 +18,10 @@ from otmirror.embedded.vmalert import VmAlert
 from otmirror.errors import UnavailableError
 from otmirror.workspace import PROJECT
 
-DISK_MB = 48
+DISK_MB = 400
 """Size of the warehouse's disk."""
 _SETTINGS = {
-    "iceberg.commit.interval": "3 sec",
+    "iceberg.commit.interval": "5 sec",
     # So that a device whose clock is two days late has its samples rejected.
     "victoriametrics.retention": "1 day",
     "opcua.security.policy": "Basic256Sha256",
