@@ -178,17 +178,20 @@ _PARTS = 4
 
 
 def variables(stack: DrillStack) -> Mapping[str, str]:
-    """Return the variables that runbooks name the pilot's parts by."""
-    monitoring = stack.monitoring
-    home = str(stack.nifi.home)
+    """Return the variables by which docs/runbooks/README.md has the runbooks name the parts of an installation."""
+    monitoring, parameters = stack.monitoring, stack.flow_parameters()
     return {
-        "OTMIRROR_NIFI_URL": stack.nifi.url,
-        "OTMIRROR_NIFI_HOME": home,
-        "OTMIRROR_METRICS": str(stack.nifi.metrics),
-        "MONITORING_URL": monitoring.url if monitoring else "",
-        "HOT_URL": stack.victoriametrics.url,
-        "WAREHOUSE": str(stack.warehouse),
+        "NIFI": stack.nifi.url,
+        "NIFI_HOME": str(stack.nifi.home),
         "FLOW": "pilot",
+        "HOT": stack.victoriametrics.url,
+        "WAREHOUSE": str(stack.warehouse),
+        "METRICS": str(stack.nifi.metrics),
+        "MONITORING": monitoring.url if monitoring else "",
+        "EXPORTER": monitoring.exporter_url if monitoring else "",
+        "ENDPOINT": parameters["opcua.endpoint"],
+        "TAGLIST": parameters["opcua.tags"],
+        "CERTIFICATES": str(stack.folder / "pki" / "own"),
     }
 
 

@@ -16,6 +16,7 @@ from otmirror.embedded.processes import Server, free_port
 from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.embedded.vmalert import VmAlert
 from otmirror.errors import UnavailableError
+from otmirror.plant.opcua import PATH
 from otmirror.workspace import PROJECT
 
 DISK_MB = 400
@@ -69,10 +70,11 @@ class DrillStack(Stack):
 
     def plant_status(self) -> dict[str, str]:
         """Return the addresses of both plants."""
-        told = {
-            server: json.loads((server.folder / "status.json").read_text()) for server in (self.plant, self.devices)
+        # Known beforehand, so that they are known of a plant that was killed too.
+        return {
+            "opcua": f"opc.tcp://127.0.0.1:{self._ports['opcua']}/{PATH}",
+            "modbus": f"127.0.0.1:{self._ports['modbus']}",
         }
-        return {"opcua": told[self.plant]["opcua"], "modbus": told[self.devices]["modbus"]}
 
     def set_faults(self, **what: object) -> None:
         """Tell the OPC UA server what is wrong with its values; nothing: nothing is."""
