@@ -3,7 +3,6 @@
 import re
 import subprocess
 
-import click
 import pytest
 import typer
 import yaml
@@ -38,7 +37,7 @@ def filled(word):
 def parse(words):
     """Let the command's own parser read the words, without running it; returns the command's name."""
     command, context = typer.main.get_command(app), None
-    while isinstance(command, click.Group) or hasattr(command, "commands"):
+    while hasattr(command, "commands"):
         assert words, "a command is missing"
         assert words[0] in command.commands, f"there is no command {' '.join(words)}"
         command, words = command.commands[words[0]], words[1:]
@@ -86,8 +85,10 @@ def test_commands_in_sentences_exist_too():
         words = [filled(word) for word in text.split()[1:]]
         try:
             assert parse(words), name
-        except click.MissingParameter:
+        except Exception as error:
             # Named, not spelled out.
+            if type(error).__name__ != "MissingParameter":
+                raise
             assert not [word for word in words if word.startswith("-")], (name, text)
 
 
@@ -107,7 +108,7 @@ def test_victoriametrics_takes_every_query(store):
             told = asking.get(f"{store.url}/api/v1/query", params={"query": block.text}, timeout=10).json()
             assert told["status"] == "success", (block.file, block.text, told)
         wrong = asking.get(f"{store.url}/api/v1/query", params={"query": "sum(up"}, timeout=10)
-        assert wrong.status_code == 422
+        assert wrong.json()["status"] == "error"
 
 
 def test_prometheus_takes_every_query(promtool, tmp_path):

@@ -11,6 +11,8 @@ from otmirror.cli import (
     audit,
     compare,
     demo,
+    doctor,
+    drill,
     flow,
     lakehouse,
     metrics,
@@ -56,6 +58,8 @@ app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
+app.command("doctor")(doctor.doctor)
+app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
 app.command("sizing")(sizing.sizing)
 

@@ -22,6 +22,8 @@ COMMAND_ONLY = (
     "cli",
     "compare",
     "demo",
+    "doctor",
+    "drill",
     "embedded",
     "exporter",
     "flow",
