@@ -11,6 +11,8 @@ from otmirror.cli import (
     audit,
     compare,
     demo,
+    doctor,
+    drill,
     flow,
     lakehouse,
     metrics,
@@ -25,6 +27,7 @@ from otmirror.cli import (
     secrets,
     setup,
     sizing,
+    slo,
     supply,
     taglist,
     zones,
@@ -48,12 +51,15 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(slo.app, name="slo")
 app.add_typer(pki.app, name="pki")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
+app.command("doctor")(doctor.doctor)
+app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
 app.command("sizing")(sizing.sizing)
 
