@@ -10,6 +10,7 @@ from rich.console import Console
 from otmirror.cli import (
     audit,
     compare,
+    dashboards,
     demo,
     flow,
     lakehouse,
@@ -47,6 +48,7 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
+app.add_typer(dashboards.app, name="dashboards")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)

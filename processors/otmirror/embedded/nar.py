@@ -21,6 +21,7 @@ COMMAND_ONLY = (
     "audit",
     "cli",
     "compare",
+    "dashboards",
     "demo",
     "embedded",
     "flow",
