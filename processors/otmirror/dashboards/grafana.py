@@ -203,7 +203,7 @@ def _to_the_others() -> dict[str, Any]:
 
 def _fixed(runbooks: str) -> Iterator[dict[str, Any]]:
     for store, uid in DATASOURCES.items():
-        chosen = {"selected": True, "text": uid, "value": uid}
+        chosen = {"selected": True, "text": f"OT mirror {_NAMES[store].lower()}", "value": uid}
         yield {
             "name": store, "label": _NAMES[store], "type": "datasource", "query": "prometheus", "regex": "",
             "current": chosen, "hide": 0, "includeAll": False, "multi": False, "options": [], "refresh": 1,
@@ -221,7 +221,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
     return {
         "name": variable.name, "label": variable.name.capitalize(), "type": "query",
         "datasource": {"type": "prometheus", "uid": f"${{{variable.store}}}"},
-        "definition": query, "query": {"query": query, "refId": "variable"}, "regex": "", "refresh": 2, "sort": 1,
+        "query": {"query": query, "refId": "variable"}, "regex": "", "refresh": 2, "sort": 1,
         "includeAll": True, "multi": True, "allValue": ".*", "hide": 0, "skipUrlSync": False, "options": [],
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }  # fmt: skip

@@ -19,7 +19,7 @@ KPIS = Dashboard(
     refresh="15m",
     rows=[
         Row(
-            5,
+            4,
             [
                 stat(
                     "What licence cost was removed?",
@@ -49,7 +49,7 @@ KPIS = Dashboard(
                     decimals=2,
                 ),
                 stat(
-                    "How long until a new tag list gives samples?",
+                    "How long until a new tag list gives data?",
                     _last('provision_seconds{until="first_sample"}'),
                     "s",
                     "Measured from the tag list to the first sample stored.",
@@ -59,7 +59,7 @@ KPIS = Dashboard(
             ],
         ),
         Row(
-            5,
+            4,
             [
                 stat(
                     "How fresh?",
@@ -90,7 +90,7 @@ KPIS = Dashboard(
                     steps=rising(900, 1800),
                 ),
                 stat(
-                    "How many violations of policy were blocked?",
+                    "How many violations were blocked?",
                     _last("violations_blocked_total"),
                     "none",
                     "Changes that the policy refused, and requests that the guards refused.",
@@ -100,7 +100,7 @@ KPIS = Dashboard(
             ],
         ),
         Row(
-            8,
+            6,
             [
                 Panel(
                     "bargauge",

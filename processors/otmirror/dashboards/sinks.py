@@ -132,12 +132,12 @@ SINKS = Dashboard(
                 Panel(
                     "timeseries",
                     "Why were samples rejected?",
-                    "Rejected samples a second by reason; one line at 0 when there are none.",
+                    "Rejected samples a second, by reason.",
                     8,
                     "cps",
                     [
                         Query(
-                            counted("sum by (reason) (rate(otmirror_samples_rejected_total[$__rate_interval]))"),
+                            "sum by (reason) (rate(otmirror_samples_rejected_total[$__rate_interval]))",
                             "{{reason}}",
                         )
                     ],
