@@ -59,8 +59,8 @@ def compared(store: str, into: Path) -> None:
                     value = math.sin(minute / 40) * 10 + (shift if tag.endswith("T") and minute > 700 else 0)
                     read = moment + datetime.timedelta(seconds=2)
                     rows.writerow([tag, f"{moment.isoformat()}Z", f"{value:.6f}", "good", f"{read.isoformat()}Z"])
-    argv = ["compare", "--left", str(into / "left.csv"), "--right", str(into / "right.csv"), "--window", day.isoformat(),
-            "--out", str(into / "out"), "--days", str(into / "days")]  # fmt: skip
+    sides = ["--left", str(into / "left.csv"), "--right", str(into / "right.csv")]
+    argv = ["compare", *sides, "--window", day.isoformat(), "--out", str(into / "out"), "--days", str(into / "days")]
     done = CliRunner().invoke(app, argv)
     assert done.exit_code in (0, 3), (done.output, done.exception)
     metrics = (into / "out" / "metrics.prom").read_bytes()
@@ -93,16 +93,14 @@ def board(uid: str) -> dict:
     return next(made for made in BOARDS if made["uid"] == uid)
 
 
-@pytest.mark.parametrize("made", [made for made in BOARDS if any(v["type"] == "query" for v in made["templating"]["list"])],
-                         ids=lambda made: made["uid"])  # fmt: skip
-def test_every_choice_returns_data(made: dict, asker: Asker) -> None:
-    for variable in made["templating"]["list"]:
-        if variable["type"] != "query":
-            continue
-        choices = asker.choices(variable, made)
-        assert choices
-        for choice in choices:
-            assert empty(made, replace(asker, chosen={variable["name"]: re.escape(choice)})) == [], choice
+@pytest.mark.parametrize(("uid", "name"), [("otmirror-freshness", "area"), ("otmirror-sources", "source")])
+def test_every_choice_returns_data(uid: str, name: str, asker: Asker) -> None:
+    made = board(uid)
+    variable = next(one for one in made["templating"]["list"] if one["name"] == name)
+    choices = asker.choices(variable, made)
+    assert len(choices) >= 2
+    for choice in choices:
+        assert empty(made, replace(asker, chosen={name: re.escape(choice)})) == [], choice
 
 
 def test_figures_are_those_of_the_pilot(stack: Stack, asker: Asker) -> None:
