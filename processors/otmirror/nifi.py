@@ -20,6 +20,10 @@ import pyarrow as pa
 
 from otmirror import samples
 from otmirror.errors import ConfigError, MirrorError
+from otmirror.metrics.figures import Figures
+from otmirror.metrics.meter import Meter, meter_for
+from otmirror.metrics.sink import SinkFigures
+from otmirror.metrics.source import SourceFigures
 from otmirror.notices import Notice, Notices
 
 _PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
@@ -134,8 +138,18 @@ def name_of(descriptor: Any) -> str:
     return descriptor if isinstance(descriptor, str) else str(descriptor.name)
 
 
-C = TypeVar("C")
-_FAULT = "fault"
+_FAULT, _METRICS = "fault", "metrics"
+
+
+class Part(Protocol):
+    """What a holder keeps: it counts."""
+
+    @property
+    def figures(self) -> Figures:
+        """What it counted."""
+
+
+C = TypeVar("C", bound=Part)
 
 
 def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[dict[str, Any]]:
@@ -158,6 +172,10 @@ def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[
 
 class Source(Protocol):
     """A reader of tags, as a source processor drives it."""
+
+    @property
+    def figures(self) -> SourceFigures:
+        """What it counts."""
 
     def read(self) -> pa.Table | None:
         """Return the next batch, or None when there is nothing; blocks for a bounded time only."""
@@ -185,10 +203,12 @@ class Holder(Generic[C]):
     when it is missing.
     """
 
-    def __init__(self, make: Callable[[Any], C], close: Callable[[C], None]):
-        """Take how to build the object from a NiFi context, and how to end it."""
-        self._make, self._close = make, close
+    def __init__(self, make: Callable[[Any], C], close: Callable[[C], None], owner: Any = None):
+        """Take how to build the object from a NiFi context, how to end it, and the processor, for its metrics file."""
+        self._make, self._close, self._owner = make, close, owner
         self._held: C | None = None
+        self._meter: Meter | None = None
+        self._metered = False
         self._lock = threading.Lock()
         self.notices = Notices(time.monotonic)
         """What is wrong before there is an object that could say so itself."""
@@ -198,19 +218,43 @@ class Holder(Generic[C]):
         with self._lock:
             if self._held is None:
                 self._held = self._make(context)
+                self._watch(self._held)
             return self._held
 
+    @property
+    def meter(self) -> Meter | None:
+        """What keeps the metrics file; None when there is to be none."""
+        # NiFi gives a processor its id only after it was made.
+        if not self._metered and self._owner is not None:
+            self._meter = meter_for(type(self._owner).__name__, self._owner.identifier)
+            self._metered = True
+        return self._meter
+
     def reset(self) -> None:
-        """End the object; the next `get` builds a new one."""
+        """End the object, and the metrics file's heartbeat; the next `get` builds a new one."""
         self.notices.clear(_FAULT)
         self.drop()
+        if self.meter is not None:
+            self.meter.stop()
 
     def drop(self) -> None:
-        """End the object as `reset` does, but remember which fault was told."""
+        """End the object as `reset` does, but remember which fault was told, and keep the metrics file."""
         with self._lock:
             held, self._held = self._held, None
+            if held is not None:
+                self._watch(None)
         if held is not None:
             self._close(held)
+
+    def fault(self) -> None:
+        """Count a call that ended in an error notice."""
+        if self.meter is not None:
+            self.meter.fault()
+
+    def _watch(self, held: C | None) -> None:
+        if self.meter is not None:
+            self.meter.watch(held.figures if held is not None else None)
+            self.meter.start()
 
 
 def prepare(holder: Holder[C], context: Any) -> None:
@@ -218,14 +262,17 @@ def prepare(holder: Holder[C], context: Any) -> None:
 
     A mistake in the properties is left for that call to report.
     """
-    holder.reset()
+    holder.notices.clear(_FAULT)
+    holder.drop()
+    if holder.meter is not None:
+        holder.meter.start()
     with contextlib.suppress(MirrorError):
         holder.get(context)
 
 
-def source_holder(make: Callable[[Any], Source]) -> Holder[Source]:
-    """Return a holder for a source processor."""
-    return Holder(make, lambda source: source.close())
+def source_holder(make: Callable[[Any], Source], owner: Any = None) -> Holder[Source]:
+    """Return a holder for a source processor, which is `owner`."""
+    return Holder(make, lambda source: source.close(), owner)
 
 
 def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
@@ -234,18 +281,24 @@ def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
     output: Output | None = None
     try:
         source = holder.get(context)
-        output = _written(source.read())
+        table = source.read()
+        output = _written(table)
+        if output is not None:
+            with contextlib.suppress(Exception):
+                source.figures.emitted(table)
         holder.notices.clear(_FAULT)
     except MirrorError as error:
+        holder.fault()
         holder.notices.say("error", _FAULT, str(error))
         rest(context)
     except Exception as error:
+        holder.fault()
         holder.notices.say("error", _FAULT, f"unexpected {type(error).__name__} while reading: {error}")
         # What was read counts as emitted in this source; a new one emits every tag again.
         with contextlib.suppress(Exception):
             holder.drop()
         rest(context)
-    tell(logger, holder.notices, source)
+    tell(logger, holder, source)
     return output
 
 
@@ -258,6 +311,10 @@ def _written(table: pa.Table | None) -> Output | None:
 
 class Sink(Protocol):
     """A writer of batches, as a sink processor drives it."""
+
+    @property
+    def figures(self) -> SinkFigures:
+        """What it counts."""
 
     def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
         """Store one FlowFile; what a neighbour does or does not answer is part of the result, not an error."""
@@ -272,9 +329,9 @@ class Sink(Protocol):
         """Return `text` with the sink's secrets masked."""
 
 
-def sink_holder(make: Callable[[Any], Sink]) -> Holder[Sink]:
-    """Return a holder for a sink processor."""
-    return Holder(make, lambda sink: sink.close())
+def sink_holder(make: Callable[[Any], Sink], owner: Any = None) -> Holder[Sink]:
+    """Return a holder for a sink processor, which is `owner`."""
+    return Holder(make, lambda sink: sink.close(), owner)
 
 
 def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, wanted: Iterable[str] = ()) -> Output:
@@ -283,28 +340,39 @@ def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, want
     `wanted` names the FlowFile attributes the sink looks at.
     """
     sink: Sink | None = None
+    began = time.monotonic()
     try:
         sink = holder.get(context)
         attributes = {name: value for name in wanted if (value := flowfile.getAttribute(name)) is not None}
         output = sink.write(content_of(flowfile), attributes)
         holder.notices.clear(_FAULT)
     except MirrorError as error:
+        holder.fault()
         holder.notices.say("error", _FAULT, str(error))
         output = Output("retry", {"otmirror.error": str(error)}, None)
     except Exception as error:
+        holder.fault()
         message = f"unexpected {type(error).__name__} while storing: {error}"
         message = sink.hide(message) if sink is not None else message
         report([Notice("error", message)], logger)
         output = Output("failure", {"otmirror.error": message}, None)
-    tell(logger, holder.notices, sink)
+    if sink is not None:
+        with contextlib.suppress(Exception):
+            sink.figures.took(output.relationship, time.monotonic() - began)
+    tell(logger, holder, sink)
     if output.relationship == "retry":
         rest(context)
     return output
 
 
-def tell(logger: Any, notices: Notices, part: Source | Sink | None) -> None:
-    """Report what a processor and its source or sink have to say. Never raises."""
-    report(notices.take(), logger)
+def tell(logger: Any, holder: Holder[C], part: Source | Sink | None) -> None:
+    """Report what a processor, its metrics file and its source or sink have to say. Never raises."""
+    problem = holder.meter.problem if holder.meter is not None else None
+    if problem:
+        holder.notices.say("warn", _METRICS, problem)
+    else:
+        holder.notices.clear(_METRICS, "metrics can be written again")
+    report(holder.notices.take(), logger)
     if part is not None:
         with contextlib.suppress(Exception):
             report(part.notices(), logger)

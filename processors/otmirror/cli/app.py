@@ -14,6 +14,7 @@ from otmirror.cli import (
     demo,
     flow,
     lakehouse,
+    metrics,
     nar,
     nifi,
     opcua,
@@ -47,6 +48,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
+app.add_typer(metrics.app, name="metrics")
 app.add_typer(pki.app, name="pki")
 app.add_typer(dashboards.app, name="dashboards")
 app.command("setup")(setup.setup)

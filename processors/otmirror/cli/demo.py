@@ -16,6 +16,7 @@ from rich.table import Table
 
 from otmirror.demo import report, run
 from otmirror.demo.canvas import take_picture
+from otmirror.demo.monitoring import Monitoring
 from otmirror.demo.stack import Stack
 from otmirror.workspace import work
 
@@ -30,6 +31,9 @@ def demo(
     nar: Annotated[Path | None, typer.Option(help="Run the processors from this NAR.")] = None,
     port: Annotated[int, typer.Option(help="Port of the canvas; 0: any free one.")] = 0,
     output: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("report.html"),
+    monitoring: Annotated[
+        bool, typer.Option("--monitoring", help="Also scrape all metrics; on with --forever.")
+    ] = False,
     canvas: Annotated[Path | None, typer.Option(help="Also take a picture of the canvas.")] = None,
 ) -> None:
     """Run a plant, NiFi, VictoriaMetrics and Iceberg; mirror; audit both stores. Fails unless all arrived once."""
@@ -42,6 +46,8 @@ def demo(
     try:
         with stack, _ended_by_signals():
             stack.start()
+            if monitoring or forever:
+                _show_monitoring(stack.start_monitoring(fixed=True))
             if forever:
                 _stay(stack)
                 return
@@ -85,6 +91,12 @@ def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
                 take_picture(stack, canvas)
 
         return run.record(stack, duration, watch, before_stop=picture)
+
+
+def _show_monitoring(monitoring: Monitoring) -> None:
+    console.print(
+        f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics", markup=False
+    )
 
 
 def _stay(stack: Stack) -> None:

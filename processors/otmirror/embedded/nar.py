@@ -24,6 +24,7 @@ COMMAND_ONLY = (
     "dashboards",
     "demo",
     "embedded",
+    "exporter",
     "flow",
     "plant",
     "policy",

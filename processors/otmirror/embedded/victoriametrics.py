@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +56,19 @@ class Guard:
 class VictoriaMetrics:
     """One VictoriaMetrics on 127.0.0.1 with its data in `folder`."""
 
-    def __init__(self, folder: Path, port: int = 0, binary: Path | None = None, guard: Guard | None = None):
-        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary.
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        binary: Path | None = None,
+        guard: Guard | None = None,
+        more: Sequence[str] = (),
+    ):
+        """Take the folder for data and log, the port (0: any free one, kept over restarts), the binary, more flags.
 
         With a `guard` it speaks HTTPS only, and to that user only.
         """
+        self._more = tuple(more)
         self._server = Server("VictoriaMetrics", folder)
         self._binary, self._wanted_port, self._guard = binary, port, guard
 
@@ -106,6 +114,7 @@ class VictoriaMetrics:
                 # A query right after a write must find it.
                 "-search.latencyOffset=0s",
                 *self._guarded(),
+                *self._more,
             ],
             lambda: _healthy(self.url, self._guard),
             timeout,

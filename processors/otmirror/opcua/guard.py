@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
@@ -130,6 +131,11 @@ class GuardedClient:
     def reminders(self) -> list[tuple[str, str]]:
         """Return once a day which certificates in use expire soon, as `warnings` has them; else nothing."""
         return self._identity.reminders() if self._identity else []
+
+    @property
+    def expiries(self) -> list[tuple[str, float]]:
+        """The certificates in use: file's name (`server` for the server's) and end in seconds since 1970."""
+        return self._identity.expiries if self._identity else []
 
     async def connect(self) -> None:
         """Open channel and session and read the server's namespaces, description, limits and service level.
@@ -326,6 +332,7 @@ class GuardedClient:
             except BaseException:
                 work.close()
                 raise
+        began = time.monotonic()
         try:
             return await work
         except ReadOnlyError:
@@ -344,6 +351,9 @@ class GuardedClient:
             if self.alive and not isinstance(error, OSError):
                 raise UndecodableError(f"the server's answer cannot be decoded: {error}") from None
             raise ConnectionLostError(self.lost) from None
+        finally:
+            if paced:
+                self._guard.took(time.monotonic() - began)
 
     async def _open(self) -> None:
         config = self._config
