@@ -26,6 +26,7 @@ from otmirror.cli import (
     secrets,
     setup,
     sizing,
+    slo,
     supply,
     taglist,
     zones,
@@ -49,6 +50,7 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(slo.app, name="slo")
 app.add_typer(pki.app, name="pki")
 app.add_typer(dashboards.app, name="dashboards")
 app.command("setup")(setup.setup)

@@ -29,6 +29,7 @@ COMMAND_ONLY = (
     "plant",
     "policy",
     "prove",
+    "slo",
     "supply",
     "witness",
     "zones",
