@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import requests
 from PIL import Image
-from tests.nifi.pilots import SLOWNESS, folder, pilot
 from typer.testing import CliRunner
 
 from otmirror.cli.app import app
@@ -23,6 +22,8 @@ from otmirror.dashboards.ask import Access, Asker, Series
 from otmirror.demo import run
 from otmirror.demo.stack import Stack
 from otmirror.errors import UnavailableError
+
+from .pilots import SLOWNESS, folder, pilot
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 WITHIN = 90.0
