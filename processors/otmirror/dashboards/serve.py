@@ -16,6 +16,8 @@ from otmirror.errors import MirrorError, UnavailableError
 from otmirror.workspace import PROJECT
 
 _BOOK = re.compile(re.escape(RUNBOOKS) + r"/([a-z0-9-]{1,64})\.md")
+PORT = 8430
+"""The usual port."""
 REFRESH = 15
 """Seconds after which a browser asks again."""
 
@@ -29,8 +31,8 @@ def server(
 ) -> ThreadingHTTPServer:
     """Return a server of the dashboards that listens already; `serve_forever` answers.
 
-    It knows GET only: `/` (the first dashboard), `/<name>`, and runbooks as text. It has no login: an address other
-    than a loopback one belongs behind a proxy that has.
+    It knows GET only: `/` (the first dashboard), `/<name>`, runbooks as text, and `/health`. It has no login: an
+    address other than a loopback one belongs behind a proxy that has.
 
     Raises:
         UnavailableError: the address cannot be listened on.
@@ -46,6 +48,8 @@ def server(
             book = _BOOK.fullmatch(path)
             if book:
                 self._runbook(books / f"{book[1]}.md")
+            elif path == "/health":
+                self._answer(200, "text/plain", "OK\n")
             elif path == "/" or path in known:
                 self._page(known.get(path, dashboards[0]))
             else:

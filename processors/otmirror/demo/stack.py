@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otmirror.demo.monitoring import EXPORTER_PORT, PORT, Monitoring
+from otmirror.demo.pages import Pages
 from otmirror.demo.stores import Lakehouse
 from otmirror.embedded.processes import Server, claim, wait_until
 from otmirror.embedded.server import EmbeddedNifi
@@ -57,6 +58,7 @@ class Stack:
         self.plant = Server("plant", self.folder / "plant")
         self.lakehouse = Lakehouse(self.folder / "warehouse")
         self.monitoring: Monitoring | None = None
+        self.pages = Pages(self.folder / "pages")
         self.group = ""
 
     @property
@@ -99,6 +101,11 @@ class Stack:
         )  # fmt: skip
         self.monitoring.start()
         return self.monitoring
+
+    def start_pages(self) -> None:
+        """Show the dashboards of what `start_monitoring` watches, up to `stop`."""
+        if self.monitoring:
+            self.pages.start(self.monitoring.url, self.victoriametrics.url)
 
     def start_plant(self) -> None:
         """Start the plant and wait until it serves."""
@@ -185,6 +192,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop whatever runs. May be called more than once."""
+        self.pages.stop()
         # One that an earlier command left behind is ended too.
         (self.monitoring or Monitoring(self.folder / "monitoring", "", "", [])).stop()
         self.nifi.stop()
