@@ -6,7 +6,7 @@ from otmirror.dashboards.model import AREA, HOT, Column, Dashboard, Panel, Query
 
 _TAGS = 'otmirror_store_tags{processor="ToVictoriaMetrics",area=~"$area"}'
 _FRESH = 'otmirror_store_tags_fresh{processor="ToVictoriaMetrics",area=~"$area"}'
-_OLD = 'time() - max by (tag, source) (tlast_over_time(ot_quality{tag=~"($area)/.*"}[1h]))'
+_OLD = 'time() - max by (tag, source) (tlast_over_time(ot_value{tag=~"($area)/.*"}[1h]))'
 _LAG = "histogram_quantile({}, sum by (le, processor) (rate(otmirror_store_lag_seconds_bucket[$__rate_interval])))"
 
 FRESHNESS = Dashboard(
