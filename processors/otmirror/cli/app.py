@@ -21,6 +21,8 @@ from otmirror.cli import (
     policy,
     prove,
     roles,
+    rollback,
+    rollout,
     secrets,
     setup,
     sizing,
@@ -47,12 +49,14 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
+app.add_typer(rollout.app, name="rollout")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
 app.command("compare")(compare.compare)
+app.command("rollback")(rollback.rollback)
 app.command("sizing")(sizing.sizing)
 
 
