@@ -12,6 +12,7 @@ from otmirror.cli import (
     compare,
     demo,
     flow,
+    kpi,
     lakehouse,
     nar,
     nifi,
@@ -49,6 +50,7 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(supply.app, name="supply")
 app.add_typer(pki.app, name="pki")
+app.add_typer(kpi.app, name="kpi")
 app.add_typer(rollout.app, name="rollout")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)

@@ -68,8 +68,10 @@ def _planned(plan: Plan, target: Target, drain: float) -> list[str]:
     devices = ", ".join(plan.devices) or "no device is known"
     if not plan.answers:
         steps = [
-            f"end the processes of NiFi in {target.home}; what waits in its queues stays on the disk",
-            f"set its sources stopped in its flow file, so that its next start is quiet: {sources}",
+            "end its Python processes that read devices; should it answer then, go on through it:",
+            f"   stop the sources: {sources}; let the queues drain; disable what publishes",
+            f"else end NiFi in {target.home}, what waits in its queues stays on the disk, and set the same sources "
+            "stopped in its flow file, so that its next start is quiet",
             f"verify that no connection stays open to {devices}",
         ]
         return [f"NiFi does not answer: {plan.trouble}", *_numbered(steps)]

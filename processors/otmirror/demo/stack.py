@@ -77,6 +77,16 @@ class Stack:
         Raises:
             MirrorError: a part does not start, or the flow is not valid; the message says which and why.
         """
+        self.start_platform()
+        self.say("importing flows/pilot.json")
+        self.import_flow()
+
+    def start_platform(self) -> None:
+        """Start everything anew, without a flow.
+
+        Raises:
+            MirrorError: a part does not start; the message says which and why.
+        """
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -86,8 +96,6 @@ class Stack:
         self.victoriametrics.start()
         self.say("starting NiFi")
         self.nifi.start()
-        self.say("importing flows/pilot.json")
-        self.import_flow()
 
     def start_plant(self) -> None:
         """Start the plant and wait until it serves."""

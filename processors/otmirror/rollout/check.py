@@ -152,6 +152,8 @@ class Checker:
 
 
 def _result(criterion: Criterion, value: Value | None, why: str, path: Path, digest: str, dated: Utc) -> Result:
+    if value is not None and not why and not criterion.limit.fits(value):
+        why = f"{path}: {value!r} cannot be held against {criterion.limit.shown()}"
     if why or value is None:
         state = UNKNOWN
     else:

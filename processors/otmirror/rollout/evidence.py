@@ -121,15 +121,24 @@ def run(arguments: Sequence[str], target: Path) -> None:
 
 
 def write(target: Path, content: Any) -> None:
-    """Write evidence, all of it or nothing.
+    """Write evidence as JSON, all of it or nothing.
 
     Raises:
         UnavailableError: the file cannot be written.
     """
+    write_text(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a file, all of it or nothing.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.new")
-        fresh.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, target)
     except OSError as error:
         raise UnavailableError(f"{target}: cannot be written: {error.strerror}") from None

@@ -41,12 +41,17 @@ class Limit:
     bound: Value
     unit: str = ""
 
+    def fits(self, value: Value) -> bool:
+        """Return whether a value is of the kind that the limit is about: a number, yes or no, a text."""
+        kinds = (bool, str)
+        return all(isinstance(value, kind) == isinstance(self.bound, kind) for kind in kinds)
+
     def holds(self, value: Value) -> bool:
         """Return whether a value is within the limit; a value of another kind is not."""
-        if self.rule == EQUALS:
-            return value == self.bound and isinstance(value, bool) == isinstance(self.bound, bool)
-        if isinstance(value, (bool, str)):
+        if not self.fits(value):
             return False
+        if self.rule == EQUALS or isinstance(value, str):
+            return value == self.bound
         return value >= float(self.bound) if self.rule == AT_LEAST else value <= float(self.bound)
 
     def shown(self, value: Value | None = None) -> str:

@@ -77,7 +77,9 @@ class Prometheus:
         except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
             raise ConfigError(f"{self.url!r} is no address such as http://127.0.0.1:8429") from None
         except requests.RequestException as error:
-            raise UnavailableError(f"the store at {self.url} cannot be read: {type(error).__name__}") from None
+            raise UnavailableError(
+                f"the store at {self.url} cannot be read ({type(error).__name__}): is it up?"
+            ) from None
         try:
             told = answer.json()
             if answer.ok and told["status"] == "success":

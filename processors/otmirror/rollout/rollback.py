@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from otmirror.embedded.processes import wait_until
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
@@ -20,6 +21,8 @@ from otmirror.rollout.target import Target
 
 STOP_SECONDS = 30.0
 """After so long the work of a processor that was told to stop is interrupted."""
+ANSWER_SECONDS = 20.0
+"""How long NiFi may take to answer again once a reader that hung is gone."""
 STALL_SECONDS = 30.0
 """Queues that have not moved for so long will not drain now."""
 _PAUSE = 0.25
@@ -102,16 +105,9 @@ class Rollback:
         # Before anything is touched: also a rollback that is cut off in the middle can be undone.
         record.note([*plan.sources, *plan.publishers])
         self._keep(record)
-        answers = plan.answers
-        if answers:
-            try:
-                self._stop(plan, record)
-            except UnavailableError as error:
-                answers = False
-                record.problems.append(str(error))
-        if not answers:
+        if not (plan.answers and self._stopped(plan, record)) and not self._stopped_without_readers(plan, record):
             self._end(plan, record)
-        self._close_sessions(plan, record, answers)
+        self._close_sessions(plan, record)
         self._say("looking up the last sample in each store")
         record.last = last.samples(plan.canvas)
         record.ended, record.seconds = now().isoformat(timespec="seconds"), round(time.monotonic() - began, 1)
@@ -158,6 +154,45 @@ class Rollback:
             return record, self._records.keep(record)
         record.undone = now().isoformat(timespec="seconds")
         return record, self._records.close(record)
+
+    def _stopped(self, plan: Plan, record: Record) -> bool:
+        """Do it through NiFi; return whether NiFi answered to the end."""
+        try:
+            self._stop(plan, record)
+        except UnavailableError as error:
+            self._say(str(error))
+            return False
+        return True
+
+    def _stopped_without_readers(self, plan: Plan, record: Record) -> bool:
+        """End the Python processes that read devices and, if NiFi answers then, do it through NiFi.
+
+        One that hangs makes NiFi wait for it, also when NiFi is asked; and no device is read meanwhile.
+        """
+        if not _is_here(self._target) or not self._pids():
+            return False
+        self._end_readers(plan)
+        if not wait_until(self._answers, ANSWER_SECONDS, _PAUSE):
+            return False
+        self._say("NiFi answers again")
+        record.problems = []
+        return self._stopped(plan, record)
+
+    def _answers(self) -> bool:
+        try:
+            view.live(self._api)
+        except UnavailableError:
+            return False
+        return True
+
+    def _end_readers(self, plan: Plan) -> None:
+        holders = sorted({one.pid for one in self._open(plan) if sessions.is_python(one.pid)})
+        if holders:
+            self._say(f"ending Python processes with a connection to a device: {', '.join(map(str, holders))}")
+            sessions.end(holders)
+
+    def _open(self, plan: Plan) -> list[sessions.Session]:
+        return sessions.open_sessions(self._pids(), plan.devices)
 
     def _stop(self, plan: Plan, record: Record) -> None:
         """Stop the sources, let the queues drain, disable what publishes.
@@ -206,8 +241,9 @@ class Rollback:
             at = time.monotonic()
             busy = any(one.threads for one in self._api.components("root"))
             # A FlowFile in a processor's hands is in its queue still, but between two looks it may move on.
-            empty_since = (empty_since or at) if not waiting and not busy else None
-            if empty_since is not None and at - empty_since >= 2 * _PAUSE:
+            empty_since = (empty_since or at) if not waiting else None
+            # What is busy all the time, such as a consumer without messages, holds up nothing.
+            if empty_since is not None and at - empty_since >= (20 if busy else 2) * _PAUSE:
                 self._say("the queues are empty")
                 return
             if waiting != before:
@@ -234,7 +270,7 @@ class Rollback:
         if server is None or self._target.home is None:
             record.problems.append("it is not on this machine: stop it there (nifi.sh stop); its queues stay")
             return
-        self._say("NiFi does not answer: ending its processes; what waits in its queues stays on the disk")
+        self._say("ending NiFi's processes; what waits in its queues stays on the disk")
         server.stop(20.0)
         record.nifi_ended = True
         if server.processes():
@@ -243,7 +279,7 @@ class Rollback:
         with _told(record, "the sources would run again at NiFi's next start"):
             view.hold(self._target.home, stop, disable)
 
-    def _close_sessions(self, plan: Plan, record: Record, answers: bool) -> None:
+    def _close_sessions(self, plan: Plan, record: Record) -> None:
         """Verify that no connection to a device is left; end the Python process of a source that keeps one."""
         if not _is_here(self._target):
             record.verified = False
@@ -252,21 +288,18 @@ class Rollback:
                 f"{' ; '.join(f'ss -tnp dst {device}' for device in plan.devices)}"
             )
             return
-
-        def left() -> list[sessions.Session]:
-            return sessions.open_sessions(self._pids(), plan.devices)
-
-        if not wait_until(lambda: not left(), 10.0, _PAUSE):
-            holders = sorted({session.pid for session in left() if sessions.is_python(session.pid)})
-            self._say(f"ending Python processes that keep connections to devices: {', '.join(map(str, holders))}")
-            sessions.end(holders)
-            wait_until(lambda: not left(), 10.0, _PAUSE)
-        record.sessions, record.verified = [str(session) for session in left()], True
+        if not wait_until(lambda: not self._open(plan), 10.0, _PAUSE):
+            self._end_readers(plan)
+            wait_until(lambda: not self._open(plan), 10.0, _PAUSE)
+        unknown = [part.name for part in plan.canvas.parts if part.reads and not sessions.devices([part])]
+        if unknown:
+            record.problems.append(f"the devices of {', '.join(unknown)} are not known: look with `ss -tnp`")
+        record.sessions, record.verified = [str(session) for session in self._open(plan)], not unknown
         record.problems += [f"connection still open: {session}" for session in record.sessions]
 
     def _pids(self) -> list[int]:
         server = self._target.server()
-        return server.processes() if server else sessions.nifi_processes()
+        return server.processes() if server else sessions.nifi_processes(_port(self._target))
 
     def _set(self, id: str, state: str) -> None:
         """Set a processor's state, again when somebody else changed it in between.
@@ -317,5 +350,9 @@ def _names(parts: Sequence[Part]) -> str:
 
 
 def _is_here(target: Target) -> bool:
-    host = target.url.partition("://")[2].rpartition(":")[0].strip("[]")
-    return target.home is not None or host in ("localhost", "127.0.0.1", "::1")
+    return target.home is not None or urlsplit(target.url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _port(target: Target) -> int:
+    split = urlsplit(target.url)
+    return split.port or (443 if split.scheme == "https" else 80)

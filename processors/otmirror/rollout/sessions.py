@@ -20,9 +20,11 @@ from otmirror.rollout.canvas import Part
 _PROC = Path("/proc")
 # include/net/tcp_states.h: what still is, or becomes, a connection of ours.
 _OPEN = {"01": "established", "02": "connecting", "04": "closing", "05": "closing", "08": "half closed"}
+_LISTEN = "0A"
+_TABLES = ("tcp", "tcp6")
 _OPCUA_PORT = 4840
-_MARKS = (b"org.apache.nifi.NiFi", b"Controller.py")
-"""In the command lines of NiFi's Java and of its Python processes."""
+_PYTHON = b"Controller.py"
+"""In the command lines of NiFi's Python processes."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,13 @@ def devices(parts: Iterable[Part]) -> dict[str, tuple[str, int]]:
     return found
 
 
-def nifi_processes() -> list[int]:
-    """Return the pids of NiFi's Java and Python processes on this machine."""
-    found = []
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                line = (entry / "cmdline").read_bytes()
-                if any(mark in line for mark in _MARKS):
-                    found.append(int(entry.name))
-    return found
+def nifi_processes(port: int) -> list[int]:
+    """Return the pids of the process that listens on a port of this machine, and of those it started."""
+    inodes = {inode for table in _TABLES for local, _, state, inode in _connections(_PROC / "net" / table)
+              if local[1] == port and state == _LISTEN}  # fmt: skip
+    every = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    leaders = {pid for pid in every if _sockets(pid) & inodes}
+    return [pid for pid in every if pid in leaders or _parent(pid) in leaders]
 
 
 def open_sessions(pids: Iterable[int], addresses: dict[str, tuple[str, int]]) -> list[Session]:
@@ -74,14 +73,14 @@ def open_sessions(pids: Iterable[int], addresses: dict[str, tuple[str, int]]) ->
     found = []
     for pid in pids:
         mine = _sockets(pid)
-        for table in ("tcp", "tcp6"):
-            for remote, state, inode in _connections(_PROC / str(pid) / "net" / table):
+        for table in _TABLES:
+            for _, remote, state, inode in _connections(_PROC / str(pid) / "net" / table):
                 if inode in mine and state in _OPEN and remote in wanted:
                     found.append(Session(pid, wanted[remote], _OPEN[state]))
     return found
 
 
-def end(pids: Sequence[int], patience: float = 5.0) -> None:
+def end(pids: Sequence[int], patience: float = 3.0) -> None:
     """End processes: SIGTERM, and SIGKILL for those that live on; NiFi starts its Python processes anew by itself."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         left = [pid for pid in pids if _lives(pid)]
@@ -95,7 +94,7 @@ def end(pids: Sequence[int], patience: float = 5.0) -> None:
 def is_python(pid: int) -> bool:
     """Return whether a process is one of NiFi's Python processes."""
     with suppress(OSError):
-        return _MARKS[1] in (_PROC / str(pid) / "cmdline").read_bytes()
+        return _PYTHON in (_PROC / str(pid) / "cmdline").read_bytes()
     return False
 
 
@@ -124,21 +123,28 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def _connections(table: Path) -> Iterator[tuple[tuple[str, int], str, str]]:
-    """Yield remote address, state and inode of each line of /proc/net/tcp (proc(5))."""
+def _parent(pid: int) -> int:
+    try:
+        return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _connections(table: Path) -> Iterator[tuple[tuple[str, int], tuple[str, int], str, str]]:
+    """Yield local and remote address, state and inode of each line of /proc/net/tcp (proc(5))."""
     try:
         lines = table.read_text().splitlines()[1:]
     except OSError:
         return
     for line in lines:
         fields = line.split()
-        host, _, port = fields[2].partition(":")
-        yield (_address(host), int(port, 16)), fields[3], fields[9]
+        yield _address(fields[1]), _address(fields[2]), fields[3], fields[9]
 
 
-def _address(text: str) -> str:
-    """Return an address from the kernel's notation: 32-bit words in the machine's byte order."""
-    raw = b"".join(bytes.fromhex(text[n : n + 8])[::-1] for n in range(0, len(text), 8))
+def _address(text: str) -> tuple[str, int]:
+    """Return an address from the kernel's notation: 32-bit words in the machine's byte order, and the port."""
+    host, _, port = text.partition(":")
+    raw = b"".join(bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8))
     address = ipaddress.ip_address(raw)
     mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+    return str(mapped or address), int(port, 16)
