@@ -13,6 +13,7 @@ from otmirror.cli import (
     dashboards,
     demo,
     flow,
+    kpi,
     lakehouse,
     metrics,
     nar,
@@ -23,6 +24,8 @@ from otmirror.cli import (
     policy,
     prove,
     roles,
+    rollback,
+    rollout,
     secrets,
     setup,
     sizing,
@@ -53,12 +56,15 @@ app.add_typer(metrics.app, name="metrics")
 app.add_typer(slo.app, name="slo")
 app.add_typer(pki.app, name="pki")
 app.add_typer(dashboards.app, name="dashboards")
+app.add_typer(kpi.app, name="kpi")
+app.add_typer(rollout.app, name="rollout")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
 app.command("compare")(compare.compare)
+app.command("rollback")(rollback.rollback)
 app.command("sizing")(sizing.sizing)
 
 

@@ -81,6 +81,16 @@ class Stack:
         Raises:
             MirrorError: a part does not start, or the flow is not valid; the message says which and why.
         """
+        self.start_platform()
+        self.say("importing flows/pilot.json")
+        self.import_flow()
+
+    def start_platform(self) -> None:
+        """Start everything anew, without a flow.
+
+        Raises:
+            MirrorError: a part does not start; the message says which and why.
+        """
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -90,8 +100,6 @@ class Stack:
         self.victoriametrics.start()
         self.say("starting NiFi")
         self.nifi.start()
-        self.say("importing flows/pilot.json")
-        self.import_flow()
 
     def start_monitoring(self, fixed: bool = False) -> Monitoring:
         """Watch what `start` started, from now on to `stop`; on the usual ports if they are free when `fixed`."""
