@@ -50,7 +50,7 @@ class Values:
                 yield key, value
 
     def merged(self, newer: Values) -> Values:
-        """Return both together: counts added, times of what happened last the later ones, of other gauges the newer's."""
+        """Return both together: counts added, of times of what happened last the later, of other gauges the newer."""
         both = Values(dict(newer.numbers), {key: c.copy() for key, c in newer.histograms.items()})
         for key, value in self.numbers.items():
             metric = BY_NAME[key[0]]
