@@ -112,7 +112,7 @@ class Dashboard:
     refresh: str = "30s"
 
 
-SOURCE = Variable("source", "otmirror_source_connected", "source")
+SOURCE = Variable("source", "otmirror_samples_read_total", "source")
 AREA = Variable("area", "otmirror_store_tags", "area")
 YES_NO = {"1": ("yes", "green"), "0": ("no", "red")}
 
@@ -125,12 +125,6 @@ def stat(title: str, expr: str, unit: str, description: str, width: int = 8, *, 
                  words=words or {}, decimals=decimals, runbooks=runbooks, see=see)  # fmt: skip
 
 
-def counted(expr: str, by: str = "") -> str:
-    """Return `expr` with 0 where it has no series yet, and only while the mirror's own metrics are scraped.
-
-    Args:
-        expr: A sum without labels, or by the label `source`.
-        by: "source" when it is one by sources.
-    """
-    nothing = f"sum by ({by}) (otmirror_source_connected) * 0" if by else 'sum(up{job="otmirror"} == 1) * 0'
-    return f"{expr} or {nothing}"
+def counted(expr: str) -> str:
+    """Return a sum without labels with 0 where it has no series yet, and only while the mirror's metrics are scraped."""
+    return f'{expr} or sum(up{{job="otmirror"}} == 1) * 0'

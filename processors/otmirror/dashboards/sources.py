@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from otmirror.dashboards.model import SOURCE, YES_NO, Column, Dashboard, Panel, Query, Row, counted, rising, stat
 
-_S = 'source=~"$source"'
+_S = 'source=~"($source)(/.*)?"'
+"""Of a Modbus source with several devices each device has a name of its own below the source's."""
 
 
 def _of(metric: str) -> str:
@@ -12,7 +13,7 @@ def _of(metric: str) -> str:
 
 
 def _increase(metric: str) -> str:
-    return counted(f"sum by (source) (increase({metric}{{{_S}}}[$__range]))", "source")
+    return f"sum by (source) (increase({metric}{{{_S}}}[$__range]))"
 
 
 _SLOW = (
