@@ -126,5 +126,5 @@ def stat(title: str, expr: str, unit: str, description: str, width: int = 8, *, 
 
 
 def counted(expr: str) -> str:
-    """Return a sum without labels with 0 where it has no series yet, and only while the mirror's metrics are scraped."""
+    """Return a sum without labels, 0 where it has no series yet, and that only while the mirror is scraped."""
     return f'{expr} or sum(up{{job="otmirror"}} == 1) * 0'

@@ -95,7 +95,15 @@ def measured(stack: Stack, folder: Path) -> Iterator[None]:
     write(folder / "provision.json", {"time": now, "tags": 32, "first_sample_s": 12.5, "all_tags_s": 14.0})
     login = {"time": now, "actor": "ada", "source": "keycloak", "action": "login", "outcome": "success"}
     write(folder / "audit" / "audit-1.jsonl", login)
-    decisions.append(folder / "decisions.jsonl", [{"time": now, "decision_id": "1", "decision": "deny", "rule": "x"}])
+    denied = {
+        "time": now,
+        "decision_id": "1",
+        "decision": "deny",
+        "file": "x.json",
+        "rule": "x",
+        "component": {"id": "1"},
+    }
+    decisions.append(folder / "decisions.jsonl", [denied])
     with secret(stack, folder / "secrets"):
         given = {
             "monitoring": stack.monitoring.url, "hot": stack.victoriametrics.url, "nifi": stack.nifi.url,
