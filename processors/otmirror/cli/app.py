@@ -12,6 +12,8 @@ from otmirror.cli import (
     compare,
     dashboards,
     demo,
+    doctor,
+    drill,
     flow,
     kpi,
     lakehouse,
@@ -63,6 +65,8 @@ app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
 app.command("nar")(nar.nar)
 app.command("prove")(prove.prove)
+app.command("doctor")(doctor.doctor)
+app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
 app.command("rollback")(rollback.rollback)
 app.command("sizing")(sizing.sizing)

@@ -23,6 +23,8 @@ COMMAND_ONLY = (
     "compare",
     "dashboards",
     "demo",
+    "doctor",
+    "drill",
     "embedded",
     "exporter",
     "flow",
