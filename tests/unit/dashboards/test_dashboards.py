@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from otmirror.cli.app import app
 from otmirror.dashboards import catalogue, lint
 from otmirror.dashboards.units import UNITS
+from otmirror.metrics.definitions import BY_NAME
 from otmirror.workspace import PROJECT
 
 FILES = sorted((PROJECT / "monitoring" / "dashboards").glob("*.json"))
@@ -227,6 +228,24 @@ def test_every_variable_is_used_and_choices_are_by_source_and_area() -> None:
                 assert f"${variable['name']}" in text, (made["uid"], variable["name"])
                 chosen[made["uid"]] = variable["name"]
     assert chosen == {"otmirror-freshness": "area", "otmirror-sources": "source"}
+
+
+def test_queries_ask_for_nothing_that_nobody_gives() -> None:
+    text = " ".join(target["expr"] for made in loaded() for panel in made["panels"] for target in panel["targets"])
+    ours = set(re.findall(r"otmirror_(?!compare_|kpi_)\w+", text))
+    assert len(ours) > 25
+    assert {re.sub("_bucket$", "", name) for name in ours} <= set(BY_NAME)
+    rules = [yaml.safe_load(file.read_text()) for file in (PROJECT / "monitoring" / "rules").glob("*.yaml")]
+    recorded = {rule.get("record") for made in rules for group in made["groups"] for rule in group["rules"]}
+    asked = set(re.findall(r"slo:[\w:]+", text))
+    assert asked
+    assert asked <= recorded
+
+
+def test_every_runbook_is_linked_from_a_panel_and_none_that_is_not_there() -> None:
+    books = {file.stem for file in (PROJECT / "docs" / "runbooks").glob("*.md")} - {"README"}
+    links = [link["url"] for made in loaded() for panel in made["panels"] for link in panel["links"]]
+    assert {url.split("/")[-1].removesuffix(".md") for url in links if "${runbooks}" in url} == books
 
 
 def test_provisioning_names_the_data_sources_that_the_dashboards_use() -> None:
