@@ -119,7 +119,7 @@ class Asker:
             ConfigError: a query is not understood.
             UnavailableError: a store does not answer.
         """
-        return {target["refId"]: self.query(target, dashboard) for target in panel["targets"]}
+        return {target["refId"]: self.query(target, dashboard) for target in panel.get("targets", [])}
 
     def query(self, target: Mapping[str, Any], dashboard: Mapping[str, Any]) -> list[Series]:
         """Return what one query gives; see `panel`."""

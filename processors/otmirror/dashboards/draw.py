@@ -16,6 +16,8 @@ Found = Mapping[str, Sequence[Series]]
 """A query's letter -> what it gave."""
 COLOURS = {"green": "#1a7f4b", "orange": "#c76a00", "red": "#c4281c", "blue": "#1f60c4", "text": "#1c2733"}
 PALETTE = ("#1f60c4", "#e0752d", "#1a7f4b", "#8f3bb8", "#c4281c", "#00838f", "#9a7d0a", "#5b6b7a", "#d81b60", "#3e2723")
+KINDS = ("stat", "timeseries", "bargauge", "table")
+"""The kinds of panels that are drawn."""
 _STEPS = (60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 6 * 3600, 12 * 3600, 86400)
 _LEFT, _BOTTOM, _TOP, _KEYS = 64.0, 20.0, 8.0, 9
 
@@ -30,6 +32,8 @@ def panel(made: Mapping[str, Any], found: Found, width: float, height: float, ti
         height: The same.
         times: First and last moment shown, s since 1970.
     """
+    if made["type"] not in KINDS:
+        return f'<div class="nothing">A panel of the kind {escape(str(made["type"]))} is shown in Grafana only</div>'
     if made["type"] == "table":
         return table(made, found, height)
     series = [one for letter in sorted(found) for one in found[letter] if one.points]
@@ -48,7 +52,7 @@ def figures(made: Mapping[str, Any], series: Sequence[Series]) -> str:
     cells = []
     for one in series:
         text, colour = worded(one.last, defaults)
-        name = f"<small>{escape(one.name)}</small>" if made["options"]["textMode"] == "value_and_name" else ""
+        name = f"<small>{escape(one.name)}</small>" if made["options"].get("textMode") == "value_and_name" else ""
         cells.append(f'<div style="color:{colour}">{escape(text)}{name}</div>')
     return f'<div class="figures">{"".join(cells)}</div>'
 
@@ -89,12 +93,11 @@ def table(made: Mapping[str, Any], found: Found, height: float) -> str:
         return '<div class="nothing">No data</div>'
     columns = sorted(names, key=order.get)
     overrides = {one["matcher"]["options"]: one["properties"] for one in made["fieldConfig"]["overrides"]}
-    seen = [column for column in columns if not _hidden(overrides.get(column, []))]
-    lines = [f"<tr>{''.join(_cell(row.get(column), overrides.get(names[column], [])) for column in seen)}</tr>"
+    lines = [f"<tr>{''.join(_cell(row.get(column), overrides.get(names[column], [])) for column in columns)}</tr>"
              for row in _sorted(list(rows.values()), columns)]  # fmt: skip
     most = max(1, int(height / 25) - 2)
     more = f'<div class="more">and {len(lines) - most} more</div>' if len(lines) > most else ""
-    head = "".join(f"<th>{escape(names[column])}</th>" for column in seen)
+    head = "".join(f"<th>{escape(names[column])}</th>" for column in columns)
     return f"<table><tr>{head}</tr>{''.join(lines[:most])}</table>{more}"
 
 
@@ -103,7 +106,7 @@ def lines(
 ) -> str:
     """Return lines over time with their scale and the names of the first of them."""
     defaults = made["fieldConfig"]["defaults"]
-    stacked = "stacking" in defaults["custom"]
+    stacked = "stacking" in defaults.get("custom", {})
     drawn = _stack(series) if stacked else [(one.name, one.points) for one in series]
     values = [value for _, points in drawn for _, value in points if math.isfinite(value)]
     low, high, ticks = _scale(values, defaults)
@@ -111,7 +114,7 @@ def lines(
     bottom = height - _BOTTOM - legend
     x = _placer(times, _LEFT, width - 10)
     y = _placer((low, high), bottom, _TOP)
-    parts = [_grid(ticks, y, width, defaults["unit"]), _times(times, x, bottom + 14)]
+    parts = [_grid(ticks, y, width, defaults.get("unit", "none")), _times(times, x, bottom + 14)]
     for number, (_, points) in enumerate(drawn):
         parts.append(_line(points, x, y, PALETTE[number % len(PALETTE)], bottom if stacked else None))
     parts.append(_limits(defaults, (low, high), y, width))
@@ -144,10 +147,6 @@ def _cell(value: Any, properties: Sequence[Mapping[str, Any]]) -> str:
     return f'<td class="n"{style}>{escape(text)}</td>'
 
 
-def _hidden(properties: Sequence[Mapping[str, Any]]) -> bool:
-    return any(one["id"] == "custom.hidden" and one["value"] for one in properties)
-
-
 def _sorted(rows: list[dict[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Largest first where there is one figure a row; by their labels otherwise."""
     if columns and columns[-1] == "Value":
@@ -173,7 +172,7 @@ def _scale(values: Sequence[float], defaults: Mapping[str, Any]) -> tuple[float,
     high = float(defaults.get("max", max(values, default=1.0)))
     if high <= low:
         high = low + (abs(low) * 0.1 or 1.0)
-    step = _step((high - low) / 4, defaults["unit"])
+    step = _step((high - low) / 4, defaults.get("unit", "none"))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [step * number for number in range(first, last + 1)]
     return min(low, ticks[0]), max(high, ticks[-1]), ticks
@@ -234,7 +233,7 @@ def _line(points: Sequence[tuple[float, float]], x: Any, y: Any, colour: str, fl
 
 
 def _limits(defaults: Mapping[str, Any], bounds: tuple[float, float], y: Any, width: float) -> str:
-    if "thresholdsStyle" not in defaults["custom"]:
+    if "thresholdsStyle" not in defaults.get("custom", {}):
         return ""
     steps = [step for step in defaults["thresholds"]["steps"] if step["value"] is not None]
     return "".join(

@@ -128,7 +128,6 @@ def _overrides(panel: Panel) -> list[dict[str, Any]]:
         title, url = panel.label_link
         links = [{"title": title, "url": url, "targetBlank": True}]
         made.append(_override(title, [{"id": "links", "value": links}]))
-    made += [_override(label, [{"id": "custom.hidden", "value": True}]) for label in panel.hidden]
     return made
 
 
@@ -152,7 +151,7 @@ def _transformations(panel: Panel) -> list[dict[str, Any]]:
     alone = len(panel.columns) == 1
     values = {"Value" if alone else f"Value #{letter}": column.title
               for letter, column in zip(string.ascii_uppercase, panel.columns, strict=False)}  # fmt: skip
-    named = {**panel.labels, **{label: label for label in panel.hidden}, **values}
+    named = {**panel.labels, **values}
     return [
         {"id": "filterFieldsByName", "options": {"include": {"names": list(named)}}},
         {"id": "merge", "options": {}},

@@ -77,8 +77,6 @@ class Panel:
     see: Sequence[str] = ()
     label_link: tuple[str, str] | None = None
     """The title of a table's column, and the address its cells lead to."""
-    hidden: Sequence[str] = ()
-    """Labels of a table that are not shown (an address may use them)."""
 
 
 @dataclass(frozen=True)

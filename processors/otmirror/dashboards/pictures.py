@@ -63,4 +63,4 @@ def name(made: Mapping[str, Any]) -> str:
 
 def short(made: Mapping[str, Any]) -> str:
     """Return a dashboard's title without the name of the product."""
-    return str(made["title"]).removeprefix("OT mirror: ")
+    return str(made.get("title", made["uid"])).removeprefix("OT mirror: ")

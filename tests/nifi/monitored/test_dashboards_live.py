@@ -201,6 +201,19 @@ def test_figures_are_those_of_the_pilot(stack: Stack, asker: Asker) -> None:
     assert vault.last == 0.5
 
 
+def test_a_pilots_pages_are_in_the_browser_without_grafana(stack: Stack, asker: Asker) -> None:
+    stack.start_pages()
+    try:
+        for made in BOARDS:
+            answer = requests.get(f"{stack.pages.url}{pictures.name(made)}", timeout=30)
+            assert (answer.status_code, "No data" in answer.text) == (200, False), made["uid"]
+        book = requests.get(f"{stack.pages.url}public/runbooks/source-stale.md", timeout=30)
+        assert book.text == (PROJECT / "docs" / "runbooks" / "source-stale.md").read_text()
+    finally:
+        stack.pages.stop()
+    assert stack.pages.url == ""
+
+
 def test_the_pages_and_a_picture_are_drawn(asker: Asker, tmp_path: Path) -> None:
     written = pictures.pages(BOARDS, asker, tmp_path)
     assert len(written) == 8

@@ -307,13 +307,42 @@ def test_it_only_shows(site: str) -> None:
     assert requests.post(f"{site}/", data="x", timeout=30).status_code == 501
 
 
-def test_a_store_that_is_away_is_named_on_the_page() -> None:
+def test_a_store_that_is_away_is_told_in_its_panels_and_the_others_are_drawn(asker: Asker) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
-    server = serve.server(catalogue.load(), Asker({"monitoring": Access(nowhere)}), "127.0.0.1", 0)
-    threading.Thread(target=server.handle_request, daemon=True).start()
-    answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/", timeout=30)
-    server.server_close()
-    assert (answer.status_code, nowhere in answer.text) == (502, True)
+    made = next(made for made in catalogue.load() if made["uid"] == "otmirror-freshness")
+    half = Asker({**asker.stores, "hot": Access(nowhere)}, 600.0, 5.0, now=NOW)
+    html = page.page(made, half, live=15)
+    assert html.count(f"the store at {nowhere} does not answer") == 2
+    assert html.count("No data") == len(made["panels"]) - 2
+    with pytest.raises(UnavailableError, match="does not answer"):
+        page.page(made, half)
+
+
+OWN = {"uid": "own", "templating": {"list": []}}
+
+
+@pytest.mark.parametrize(
+    ("panels", "told"),
+    [
+        ([{"type": "text", "gridPos": {"x": 0, "y": 0, "w": 4, "h": 4}, "fieldConfig": {}}], "kind text is shown in"),
+        ([{"type": "stat", "gridPos": {"x": 0, "y": 0, "w": 4, "h": 4}, "targets": [{}]}], "cannot be drawn"),
+        ([{"type": "stat"}], "own cannot be drawn"),
+        (["stat"], "own cannot be drawn"),
+        ([], "own has no panels"),
+    ],
+)
+def test_a_dashboard_of_ones_own_spoils_no_other(panels: list, told: str, asker: Asker) -> None:
+    server = serve.server([*catalogue.load(), {**OWN, "panels": panels}], asker, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        site = f"http://127.0.0.1:{server.server_address[1]}"
+        assert told in requests.get(f"{site}/own", timeout=30).text
+        assert requests.get(f"{site}/kpis", timeout=30).status_code == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 def test_a_port_in_use_is_told(site: str) -> None:
