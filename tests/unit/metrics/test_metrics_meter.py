@@ -223,3 +223,16 @@ def test_it_keeps_no_process_alive(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=30, check=True, env=environment)
+
+
+def test_a_disk_that_hangs_holds_up_neither_start_nor_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr("otmirror.metrics.meter.PATIENCE", 0.2)
+    os.mkfifo(tmp_path / f"{IDENTITY}.prom")  # whoever opens it to read waits for a writer, for good
+    one = meter(tmp_path)
+    began = time.monotonic()
+    one.start()
+    one.watch(part(5))
+    one.fault()
+    one.stop()
+    assert time.monotonic() - began < 2
+    (tmp_path / f"{IDENTITY}.prom").open("w").close()  # frees the thread
