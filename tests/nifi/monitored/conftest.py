@@ -14,7 +14,7 @@ from ..pilots import await_that, folder, pilot, stored
 @pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """A running pilot of 32 tags whose metrics are scraped, with its rules evaluated."""
-    with pilot(folder("metrics"), ["--tags", "16"], False, parameters={"iceberg.commit.interval": "3 sec"}) as started:
+    with pilot(folder("monitored"), ["--tags", "16"], False, parameters={"iceberg.commit.interval": "3 sec"}) as started:
         started.start_monitoring()
         started.run()
         await_that(lambda: stored(started) > 0, 120, "nothing was mirrored")
