@@ -16,7 +16,6 @@ from rich.table import Table
 
 from otmirror.demo import report, run
 from otmirror.demo.canvas import take_picture
-from otmirror.demo.monitoring import Monitoring
 from otmirror.demo.stack import Stack
 from otmirror.workspace import work
 
@@ -47,7 +46,7 @@ def demo(
         with stack, _ended_by_signals():
             stack.start()
             if monitoring or forever:
-                _show_monitoring(stack.start_monitoring(fixed=True))
+                _show_monitoring(stack)
             if forever:
                 _stay(stack)
                 return
@@ -93,8 +92,11 @@ def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
         return run.record(stack, duration, watch, before_stop=picture)
 
 
-def _show_monitoring(monitoring: Monitoring) -> None:
+def _show_monitoring(stack: Stack) -> None:
+    monitoring = stack.start_monitoring(fixed=True)
+    stack.start_pages()
     console.print(
+        f"dashboards:       {stack.pages.url}\n"
         f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics\n"
         f"alerts:           {monitoring.vmalert_url or 'none'}",
         markup=False,
