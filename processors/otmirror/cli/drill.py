@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from otmirror.cli.demo import ended_by_signals
 from otmirror.drill.faults import Fault, faults
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.workspace import work
@@ -53,7 +54,7 @@ def drill(
 
     stack = DrillStack(work() / "drill", say=say)
     lost: dict[str, object] = {}
-    with stack:
+    with stack, ended_by_signals():
         stack.start()
         stack.run()
         stack.start_monitoring()

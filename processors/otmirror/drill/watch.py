@@ -25,6 +25,7 @@ _PATIENCE = 240.0
 """Seconds that a command of a runbook may take."""
 _ANSWERS = (0, 1, 7, 28, 52, 56)
 """Exit statuses that tell something: ours are 1 with findings; curl's say that nobody answers (curl(1))."""
+_PACKAGES = Path(__file__).resolve().parents[2]
 QUERIES, COMMANDS = ("promql",), ("sh", "console", "bash")
 
 
@@ -154,6 +155,7 @@ def environment_of(folder: Path, known: Mapping[str, str], commands: Sequence[st
     folder.mkdir(parents=True, exist_ok=True)
     for name in commands:
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n', encoding="utf-8")
+        here = f'PYTHONPATH="{_PACKAGES}${{PYTHONPATH:+:$PYTHONPATH}}" exec "{sys.executable}" -m {name} "$@"'
+        script.write_text(f"#!/bin/sh\n{here}\n", encoding="utf-8")
         script.chmod(0o755)
     return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **known}
