@@ -95,7 +95,9 @@ def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
 
 def _show_monitoring(monitoring: Monitoring) -> None:
     console.print(
-        f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics", markup=False
+        f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics\n"
+        f"alerts:           {monitoring.vmalert_url or 'none'}",
+        markup=False,
     )
 
 

@@ -21,9 +21,11 @@ from otmirror.embedded import (
     opa,
     openbao,
     opensearch,
+    prometheus,
     rsyslog,
     stunnel,
     victoriametrics,
+    vmtools,
 )
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
@@ -50,6 +52,10 @@ def peers(say: Callable[[str], object]) -> None:
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
         for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install):
             _peer(have, say)
+        for name in prometheus.PACKAGES:
+            _peer(partial(prometheus.checker, name, say), say)
+        for name in ("vmalert", "vmalert-tool"):
+            _peer(partial(vmtools.tool, name, say), say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)
         building.result()

@@ -14,10 +14,8 @@ from otmirror.demo.monitoring import EXPORTER_PORT, PORT, Monitoring
 from otmirror.demo.stack import Stack
 from otmirror.embedded.processes import Server, free_port
 from otmirror.embedded.victoriametrics import VictoriaMetrics
-from otmirror.embedded.vmalert import VmAlert
 from otmirror.errors import UnavailableError
 from otmirror.plant.opcua import PATH
-from otmirror.workspace import PROJECT
 
 DISK_MB = 400
 """Size of the warehouse's disk."""
@@ -40,7 +38,6 @@ class DrillStack(Stack):
         self.certificates = self.folder / "plant-pki"
         self.warehouse = self.folder / "warehouse"
         self._ports = {"opcua": free_port(), "modbus": free_port()}
-        self.vmalert: VmAlert | None = None
         self.mounted = False
 
     def start_plant(self) -> None:
@@ -89,15 +86,12 @@ class DrillStack(Stack):
             disks=[self.warehouse], exporter_port=EXPORTER_PORT if fixed else 0, port=PORT if fixed else 0,
         )  # fmt: skip
         self.monitoring.start()
-        rules = sorted((PROJECT / "monitoring" / "rules").glob("*.yaml"))
-        self.vmalert = VmAlert(self.folder / "monitoring" / "vmalert", self.monitoring.url, rules)
-        self.vmalert.start()
         return self.monitoring
 
     @property
     def alerts(self) -> str:
         """The address of what judges the alert rules; empty before `start_monitoring`."""
-        return self.vmalert.url if self.vmalert else ""
+        return self.monitoring.vmalert_url if self.monitoring else ""
 
     def restart_hot(self, *flags: str) -> None:
         """Start VictoriaMetrics again at its port, with further flags."""
@@ -108,7 +102,6 @@ class DrillStack(Stack):
 
     def stop(self) -> None:
         """Stop whatever runs and let go of the disk. May be called more than once."""
-        (self.vmalert or VmAlert(self.folder / "monitoring" / "vmalert", "", ())).stop()
         super().stop()
         self.devices.stop()
         if os.path.ismount(self.warehouse):

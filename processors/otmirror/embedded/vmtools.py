@@ -1,4 +1,4 @@
-"""VictoriaMetrics' companions from the same sources as the server: vmalert, vmalert-tool, vmbackup, vmrestore."""
+"""VictoriaMetrics' programs, built from one version of its sources: vmalert, vmalert-tool, vmbackup, vmrestore."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from otmirror.embedded.install import locked
-from otmirror.embedded.victoriametrics import VERSION
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
 
+VERSION = "v1.151.0"
+"""Of the server and its companions."""
 TOOLS = ("vmalert", "vmalert-tool", "vmbackup", "vmrestore")
 _MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 
@@ -31,7 +32,7 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     with locked(folder / f"{name}.lock"):
         if built.is_file():
             return built
-        if _go_install(name, built, say):
+        if go_install(name, built, say):
             return built
     on_path = shutil.which(name)
     if on_path:
@@ -42,11 +43,13 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     )
 
 
-def _go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
+def go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
+    """Build a program of VictoriaMetrics with Go into `target`; return whether that worked. A log lies beside it."""
     go = shutil.which("go")
     if not go:
         return False
     say(f"{name}: building {VERSION} with Go (about a minute)")
+    # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
     flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
     env = {**os.environ, "GOBIN": str(target.parent), "CGO_ENABLED": "0", "GOFLAGS": flags}
     with (target.parent / f"{name}.log").open("wb") as output:
