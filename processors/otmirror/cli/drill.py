@@ -62,7 +62,12 @@ def drill(
         if not it.healthy(run.START):
             raise UnavailableError(f"no fresh data after {run.START:.0f} s; see {stack.nifi.app_log}")
         say("data is fresh: the drill begins")
-        outcomes = it.work_off(chosen)
+        try:
+            it.work_off(chosen)
+        except KeyboardInterrupt:
+            say("stopped: what was done so far is told")
+            it.outcomes = it.outcomes[:-1]
+        outcomes = it.outcomes
         if audit:
             try:
                 lost = run.lost(stack)
