@@ -11,7 +11,6 @@ from otmirror.drill import report
 from otmirror.drill.faults import faults
 from otmirror.drill.run import START, Drill
 from otmirror.drill.stack import DrillStack
-from otmirror.drill.watch import Alerts
 from otmirror.errors import UnavailableError
 
 from .pilots import await_that, folder, queued
@@ -36,7 +35,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def drill(stack):
-    it = Drill(stack, Alerts(stack.alerts), patient=False)
+    it = Drill(stack, patient=False)
     assert it.healthy(START), f"no fresh data after {START:.0f} s"
     return it
 

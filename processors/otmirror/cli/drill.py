@@ -38,7 +38,7 @@ def drill(
     It touches nothing but what it starts itself, in the work folder. Exit status 1 when a goal is missed: an alert
     within two minutes, the doctor right in nine of ten, every runbook's commands working, all data fresh again.
     """
-    from otmirror.drill import report, run, watch
+    from otmirror.drill import report, run
     from otmirror.drill.stack import DrillStack
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -58,7 +58,7 @@ def drill(
         stack.start()
         stack.run()
         stack.start_monitoring()
-        it = run.Drill(stack, watch.Alerts(stack.alerts), say)
+        it = run.Drill(stack, say)
         if not it.healthy(run.START):
             raise UnavailableError(f"no fresh data after {run.START:.0f} s; see {stack.nifi.app_log}")
         say("data is fresh: the drill begins")
