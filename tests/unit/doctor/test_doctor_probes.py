@@ -9,7 +9,10 @@ import time
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.serialization import Encoding
+from typer.testing import CliRunner
 
+from otmirror.cli.app import app
 from otmirror.clock import SystemClock
 from otmirror.doctor import site as sites
 from otmirror.doctor import times
@@ -20,6 +23,7 @@ from otmirror.embedded import victoriametrics as vm
 from otmirror.embedded.processes import free_port
 from otmirror.embedded.server import EmbeddedNifi
 from otmirror.errors import ConfigError, UnavailableError
+from otmirror.flow.status import Component
 from otmirror.iceberg.config import Config
 from otmirror.iceberg.sink import IcebergSink
 from otmirror.loopthread import LoopThread
@@ -109,8 +113,6 @@ def test_a_certificate_that_changed_is_told_and_neither_pinned_nor_rejected(plan
     other = Authority(Authority.create("other")).issue(Request("other", hosts=["127.0.0.1"])).certificate
     port = made.opcua_url.rpartition(":")[2].split("/")[0]
     (tmp_path / "trusted").mkdir()
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     (tmp_path / "trusted" / f"127.0.0.1_{port}.der").write_bytes(other.public_bytes(Encoding.DER))
     before = everything_in(tmp_path)
     (found,) = devices.look(SITE, opcua(made.opcua_url, folder, **secured))
@@ -255,8 +257,6 @@ def reading(folder):
 
 
 def nifi_told(state):
-    from otmirror.flow.status import Component
-
     return Component("1", "Read OPC UA", "ReadOpcUaTags", "g", state, "VALID", (), 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -272,6 +272,23 @@ def test_what_a_processor_wrote_of_itself(tmp_path):
     assert found["tags-bad"].text == "3 of 10 tags are bad"
     later = {one.code: one for one in figures.judge(reading(tmp_path), now + 60)}
     assert later["heartbeat-old"].since == pytest.approx(now, abs=5)
+
+
+def test_a_clock_that_stands_while_samples_are_rejected_for_their_age_is_late(tmp_path):
+    now = time.time()
+    late = {"source_last_good_timestamp_seconds": now, "source_newest_sample_timestamp_seconds": now - 20}
+    own, meter = written(tmp_path, **late)
+    assert list(figures.late_clocks(reading(tmp_path))) == []
+    sink, rejected = Meter(tmp_path, "ToVictoriaMetrics", "3"), Figures()
+    rejected.add("otmirror_samples_rejected_total", 5, reason="retention")
+    sink.watch(rejected)
+    sink.write()
+    views = [FlowView("f", (reading(tmp_path)[0].processor, hot_sink("")))]
+    (found,) = figures.late_clocks(figures.read([tmp_path], views))
+    assert (found.code, found.subject) == ("clock-behind", "s")
+    own.put("otmirror_source_newest_sample_timestamp_seconds", now - 1, source="s")
+    meter.write()
+    assert list(figures.late_clocks(figures.read([tmp_path], views))) == []
 
 
 def test_a_refusal_counts_whoever_it_was(tmp_path):
@@ -301,8 +318,6 @@ def test_certificates_in_files(tmp_path):
     spans = {"soon": Validity.lasting(10), "over": Validity(now - datetime.timedelta(9), now - datetime.timedelta(2)),
              "long": Validity.lasting(300)}  # fmt: skip
     processors = []
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     for name, validity in spans.items():
         issued = authority.issue(Request(name, validity=validity)).certificate
         (tmp_path / f"{name}.pem").write_bytes(issued.public_bytes(Encoding.PEM))
@@ -337,6 +352,23 @@ def test_a_nifi_that_crashed_is_found_and_one_that_never_was_is_told(tmp_path, m
     (down,) = nifi.process(EmbeddedNifi(home))
     assert (down.code, down.kind.weight) == ("nifi-down", ERROR)
     assert down.since == pytest.approx(log.stat().st_mtime)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "no embedded NiFi was started"),
+        (["--home", "nowhere"], 2, "there is no such folder"),
+        (["--nifi", "nifi1"], 2, "is not the address of a NiFi"),
+        (["--nifi", "http://127.0.0.1:9/nifi-api", "--json"], 1, "nifi-silent"),
+    ],
+)
+def test_the_command_says_what_it_could_not_look_at(tmp_path, monkeypatch, arguments, status, said):
+    monkeypatch.setenv("OTMIRROR_WORK", str(tmp_path))
+    monkeypatch.delenv("OTMIRROR_NIFI_URL", raising=False)
+    told = CliRunner().invoke(app, ["doctor", *arguments])
+    assert told.exit_code == status, told.output
+    assert said in " ".join(told.output.split())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from otmirror.doctor.findings import ERROR, KINDS, LAYERS, NOTE, WARNING, Finding, runbook
+from otmirror.doctor.flowview import FlowView
 from otmirror.doctor.rules import diagnose
 from otmirror.slo import alerts
 
@@ -120,3 +121,12 @@ def test_every_kind_is_known_to_the_alerts():
         assert kind.alert is None or kind.alert in names, code
     assert runbook("HotStoreDown") == "docs/runbooks/hot-store-down.md"
     assert runbook(None) is None
+
+
+def test_what_is_above_and_below_a_queue_is_found_through_funnels():
+    names = {"r": OPCUA, "m": MODBUS, "v": HOT, "g": MERGE, "w": COLD}
+    links = (("r", "funnel"), ("m", "funnel"), ("funnel", "v"), ("funnel", "g"), ("g", "w"), ("w", "w"), ("v", "g"))
+    view = FlowView("pilot", (), links=links, names=names)
+    assert view.below("g") == {MERGE, COLD}
+    assert view.above("funnel") == {OPCUA, MODBUS}
+    assert view.above("w") == {OPCUA, MODBUS, HOT, MERGE, COLD}
