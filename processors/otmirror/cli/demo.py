@@ -43,7 +43,7 @@ def demo(
         say=lambda step: console.print(f"[{time.monotonic() - began:5.1f} s] {step}", markup=False),
     )  # fmt: skip
     try:
-        with stack, _ended_by_signals():
+        with stack, ended_by_signals():
             stack.start()
             if monitoring or forever:
                 _show_monitoring(stack)
@@ -61,7 +61,7 @@ def demo(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """End what runs within on Ctrl-C, SIGTERM or a lost terminal; after it another one does nothing."""
     signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     # What is ignored from outside, as nohup does, stays so.
