@@ -328,3 +328,15 @@ def test_places_of_the_site_are_filled_in(tmp_path: Path) -> None:
     assert next(one.run for one in found.criteria if one.id == "certificates") == ("pki", "check", "/etc/certificates")
     with pytest.raises(ConfigError, match="--set ca"):
         load(SHIPPED, {"ca": "x"})
+
+
+def test_files_of_the_project_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from otmirror.rollout import evidence
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evidence.sys, "executable", "/bin/echo")
+    (tmp_path / ".pki").mkdir()
+    evidence.run(["flows/*.json", "docker-compose.yml", ".pki", "absent.yml", "--json"], tmp_path / "out.json")
+    said = json.loads((tmp_path / "out.json").read_text())["output"].split()[2:]
+    flows = sorted(str(file) for file in (PROJECT / "flows").glob("*.json"))
+    assert said == [*flows, str(PROJECT / "docker-compose.yml"), ".pki", "absent.yml", "--json"]

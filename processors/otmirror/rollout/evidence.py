@@ -94,7 +94,7 @@ def run(arguments: Sequence[str], target: Path) -> None:
     """Run `otmirror` with arguments and keep in `target` what came of it.
 
     The file has: command, arguments, began, seconds, exit_code, output (as JSON where it is JSON), error.
-    A `*` in an argument stands for files of the project.
+    A `*` in an argument stands for files of the project; a file that is not here is the project's.
 
     Raises:
         UnavailableError: it did not end, or the file cannot be written.
@@ -152,7 +152,9 @@ def digest_of(folder: Path, names: Sequence[str]) -> str:
 
 def _globbed(argument: str) -> list[str]:
     if "*" not in argument:
-        return [argument]
+        ours = PROJECT / argument
+        named = "." in argument and not Path(argument).exists() and ours.exists()
+        return [str(ours)] if named else [argument]
     here = argument if os.path.isabs(argument) else str(PROJECT / argument)
     return sorted(glob.glob(here)) or [argument]
 

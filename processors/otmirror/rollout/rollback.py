@@ -134,11 +134,11 @@ class Rollback:
         if record is None:
             raise ConfigError(f"there is nothing to undo: no rollback of {self._target.url} in {self._records.folder}")
         self._api.await_ready(canvas.root)
-        record.problems = []
+        record.problems, gone = [], list[str]()
         states = {part.id: part.state for part in canvas.parts}
         for one in reversed(record.touched):  # what publishes before what reads
             if one.id not in states:
-                record.problems.append(f"{one.name} is not on the canvas any more")
+                gone.append(f"{one.name} is not on the canvas any more")
                 continue
             self._say(f"{one.name}: {states[one.id]} -> {one.before}")
             with self._noted(record, one.name):
@@ -151,7 +151,9 @@ class Rollback:
             names = [one.name for one in record.touched if one.id in wanted - self._running()]
             record.problems.append(f"do not run: {', '.join(names)}; `otmirror flow status` says why")
         if record.problems:
+            record.problems += gone
             return record, self._records.keep(record)
+        record.problems = gone
         record.undone = now().isoformat(timespec="seconds")
         return record, self._records.close(record)
 
