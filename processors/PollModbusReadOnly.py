@@ -225,7 +225,7 @@ class PollModbusReadOnly(FlowFileSource):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self._holder = nifi.source_holder(_reader)
+        self._holder = nifi.source_holder(_reader, self)
 
     def getPropertyDescriptors(self):
         return [

@@ -579,7 +579,7 @@ class ReadOpcUaTags(FlowFileSource):
     def __init__(self, **kwargs):
         super().__init__()
         self._memory = memory.StateMemory()
-        self._holder = nifi.source_holder(lambda context: _reader(context, self._memory))
+        self._holder = nifi.source_holder(lambda context: _reader(context, self._memory), self)
 
     def getPropertyDescriptors(self):
         return [

@@ -204,7 +204,7 @@ class ToVictoriaMetrics(FlowFileTransform):
     def __init__(self, **kwargs):
         super().__init__()
         nifi.faster_content()
-        self.holder = nifi.sink_holder(_sink)
+        self.holder = nifi.sink_holder(_sink, self)
 
     def getPropertyDescriptors(self):
         return [

@@ -238,7 +238,7 @@ class WriteIceberg(FlowFileTransform):
     def __init__(self, **kwargs):
         super().__init__()
         nifi.faster_content()
-        self.holder = nifi.sink_holder(_sink)
+        self.holder = nifi.sink_holder(_sink, self)
 
     def getPropertyDescriptors(self):
         return [

@@ -29,6 +29,11 @@ class Attendance:
         """Whether nobody has asked for `after` seconds."""
         return not self._busy and self._clock.monotonic() - self._last >= self._after
 
+    @property
+    def here(self) -> bool:
+        """Whether somebody asks: there was a call, and not too long ago."""
+        return self._here and not self.away
+
     @contextmanager
     def call(self) -> Iterator[bool]:
         """Hold a call while it lasts; gives whether it is the first one at all or since somebody was last here."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from otmirror import samples
 from otmirror.errors import ConfigError, MirrorError
-from otmirror.notices import Notice, Notices
+from otmirror.holder import FAULT, C, Holder
+from otmirror.metrics.sink import SinkFigures
+from otmirror.metrics.source import SourceFigures
+from otmirror.notices import Notice
 
 _PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", re.IGNORECASE)
@@ -35,6 +37,7 @@ _SECONDS = {
     604800.0: ("w", "wk", "wks", "week", "weeks"),
     31536000.0: ("y", "yr", "yrs", "year", "years"),
 }
+_METRICS = "metrics"
 _UNITS = {name: seconds for seconds, names in _SECONDS.items() for name in names}
 
 
@@ -134,10 +137,6 @@ def name_of(descriptor: Any) -> str:
     return descriptor if isinstance(descriptor, str) else str(descriptor.name)
 
 
-C = TypeVar("C")
-_FAULT = "fault"
-
-
 def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[dict[str, Any]]:
     """Return keyword arguments for NiFi's ValidationResult: empty when `build(context)` accepts the properties.
 
@@ -159,6 +158,10 @@ def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[
 class Source(Protocol):
     """A reader of tags, as a source processor drives it."""
 
+    @property
+    def figures(self) -> SourceFigures:
+        """What it counts."""
+
     def read(self) -> pa.Table | None:
         """Return the next batch, or None when there is nothing; blocks for a bounded time only."""
 
@@ -178,54 +181,22 @@ class Output:
     contents: bytes | None
 
 
-class Holder(Generic[C]):
-    """Keeps the one object that does a processor's work, made on first use.
-
-    NiFi replaces a Python process that died and does not call onScheduled again, so whatever a call needs is made
-    when it is missing.
-    """
-
-    def __init__(self, make: Callable[[Any], C], close: Callable[[C], None]):
-        """Take how to build the object from a NiFi context, and how to end it."""
-        self._make, self._close = make, close
-        self._held: C | None = None
-        self._lock = threading.Lock()
-        self.notices = Notices(time.monotonic)
-        """What is wrong before there is an object that could say so itself."""
-
-    def get(self, context: Any) -> C:
-        """Return the object, built from `context` if there is none."""
-        with self._lock:
-            if self._held is None:
-                self._held = self._make(context)
-            return self._held
-
-    def reset(self) -> None:
-        """End the object; the next `get` builds a new one."""
-        self.notices.clear(_FAULT)
-        self.drop()
-
-    def drop(self) -> None:
-        """End the object as `reset` does, but remember which fault was told."""
-        with self._lock:
-            held, self._held = self._held, None
-        if held is not None:
-            self._close(held)
-
-
 def prepare(holder: Holder[C], context: Any) -> None:
     """Build the object anew at the start, so that the first call does not have to wait for what it imports.
 
     A mistake in the properties is left for that call to report.
     """
-    holder.reset()
+    holder.notices.clear(FAULT)
+    holder.drop()
+    if holder.meter is not None:
+        holder.meter.start()
     with contextlib.suppress(MirrorError):
         holder.get(context)
 
 
-def source_holder(make: Callable[[Any], Source]) -> Holder[Source]:
-    """Return a holder for a source processor."""
-    return Holder(make, lambda source: source.close())
+def source_holder(make: Callable[[Any], Source], owner: Any = None) -> Holder[Source]:
+    """Return a holder for a source processor, which is `owner`."""
+    return Holder(make, lambda source: source.close(), owner)
 
 
 def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
@@ -234,18 +205,24 @@ def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
     output: Output | None = None
     try:
         source = holder.get(context)
-        output = _written(source.read())
-        holder.notices.clear(_FAULT)
+        table = source.read()
+        output = _written(table)
+        if output is not None:
+            with contextlib.suppress(Exception):
+                source.figures.emitted(table)
+        holder.notices.clear(FAULT)
     except MirrorError as error:
-        holder.notices.say("error", _FAULT, str(error))
+        holder.fault()
+        holder.notices.say("error", FAULT, str(error))
         rest(context)
     except Exception as error:
-        holder.notices.say("error", _FAULT, f"unexpected {type(error).__name__} while reading: {error}")
+        holder.fault()
+        holder.notices.say("error", FAULT, f"unexpected {type(error).__name__} while reading: {error}")
         # What was read counts as emitted in this source; a new one emits every tag again.
         with contextlib.suppress(Exception):
             holder.drop()
         rest(context)
-    tell(logger, holder.notices, source)
+    tell(logger, holder, source)
     return output
 
 
@@ -258,6 +235,10 @@ def _written(table: pa.Table | None) -> Output | None:
 
 class Sink(Protocol):
     """A writer of batches, as a sink processor drives it."""
+
+    @property
+    def figures(self) -> SinkFigures:
+        """What it counts."""
 
     def write(self, content: bytes, attributes: Mapping[str, str]) -> Output:
         """Store one FlowFile; what a neighbour does or does not answer is part of the result, not an error."""
@@ -272,9 +253,9 @@ class Sink(Protocol):
         """Return `text` with the sink's secrets masked."""
 
 
-def sink_holder(make: Callable[[Any], Sink]) -> Holder[Sink]:
-    """Return a holder for a sink processor."""
-    return Holder(make, lambda sink: sink.close())
+def sink_holder(make: Callable[[Any], Sink], owner: Any = None) -> Holder[Sink]:
+    """Return a holder for a sink processor, which is `owner`."""
+    return Holder(make, lambda sink: sink.close(), owner)
 
 
 def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, wanted: Iterable[str] = ()) -> Output:
@@ -283,28 +264,39 @@ def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, want
     `wanted` names the FlowFile attributes the sink looks at.
     """
     sink: Sink | None = None
+    began = time.monotonic()
     try:
         sink = holder.get(context)
         attributes = {name: value for name in wanted if (value := flowfile.getAttribute(name)) is not None}
         output = sink.write(content_of(flowfile), attributes)
-        holder.notices.clear(_FAULT)
+        holder.notices.clear(FAULT)
     except MirrorError as error:
-        holder.notices.say("error", _FAULT, str(error))
+        holder.fault()
+        holder.notices.say("error", FAULT, str(error))
         output = Output("retry", {"otmirror.error": str(error)}, None)
     except Exception as error:
+        holder.fault()
         message = f"unexpected {type(error).__name__} while storing: {error}"
         message = sink.hide(message) if sink is not None else message
         report([Notice("error", message)], logger)
         output = Output("failure", {"otmirror.error": message}, None)
-    tell(logger, holder.notices, sink)
+    if sink is not None:
+        with contextlib.suppress(Exception):
+            sink.figures.took(output.relationship, time.monotonic() - began)
+    tell(logger, holder, sink)
     if output.relationship == "retry":
         rest(context)
     return output
 
 
-def tell(logger: Any, notices: Notices, part: Source | Sink | None) -> None:
-    """Report what a processor and its source or sink have to say. Never raises."""
-    report(notices.take(), logger)
+def tell(logger: Any, holder: Holder[C], part: Source | Sink | None) -> None:
+    """Report what a processor, its metrics file and its source or sink have to say. Never raises."""
+    problem = holder.meter.problem if holder.meter is not None else None
+    if problem:
+        holder.notices.say("warn", _METRICS, problem)
+    else:
+        holder.notices.clear(_METRICS, "metrics can be written again")
+    report(holder.notices.take(), logger)
     if part is not None:
         with contextlib.suppress(Exception):
             report(part.notices(), logger)

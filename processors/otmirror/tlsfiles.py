@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otmirror.clock import Clock
+from otmirror.metrics.definitions import EXPIRY
+from otmirror.metrics.figures import Figures
 from otmirror.notices import Notices
 from otmirror.opcua.chain import thumbprint
 from otmirror.opcua.security import InUse, expiring
@@ -53,6 +56,12 @@ class TlsFiles:
         used = [found for name, path in named if path for found in _in_use(name, path)]
         return expiring(used, now)
 
+    def ends(self) -> list[tuple[str, float]]:
+        """Return when each file's first certificate to end does: the file's name, seconds since 1970."""
+        named = [(name, path) for name, path in ((AUTHORITY, self.authority), (CERTIFICATE, self.certificate)) if path]
+        found = [(Path(path).name, [one.until.timestamp() for one in _in_use(name, path)]) for name, path in named]
+        return [(file, min(ends)) for file, ends in found if ends]
+
 
 class Expiry:
     """Looks once an hour whether the files' certificates end soon."""
@@ -61,7 +70,7 @@ class Expiry:
         """Take the clock; the first look is at the first call."""
         self._clock, self._next = clock, float("-inf")
 
-    def look(self, files: TlsFiles, notices: Notices) -> None:
+    def look(self, files: TlsFiles, notices: Notices, figures: Figures) -> None:
         """Say which certificates end within 30 days, unless that was looked at within the hour."""
         if self._clock.monotonic() < self._next:
             return
@@ -69,6 +78,7 @@ class Expiry:
         now = datetime.datetime.fromtimestamp(self._clock.now_us() / 1e6, datetime.timezone.utc)
         for key, message in files.expiring(now):
             notices.say("warn", key, message)
+        figures.replace(EXPIRY, dict(files.ends()))
 
 
 def _authority_problems(path: str) -> list[str]:

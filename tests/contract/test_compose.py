@@ -184,12 +184,15 @@ def test_the_compose_command_takes_the_file(stack: dict[str, Any], secrets: Path
 def test_certificates_are_of_the_authority_and_a_second_run_keeps_them(secrets: Path) -> None:
     before = {f.name: f.read_bytes() for f in secrets.iterdir()}
     leaves = [f for f in secrets.glob("*.pem") if not f.name.endswith(".pair.pem") and f.name != "ca.pem"]
-    assert len(leaves) == 7
+    assert len(leaves) == 8
     for leaf in leaves:
         argv = ["openssl", "verify", "-CAfile", secrets / "ca.pem", "-purpose", "sslclient", leaf]
         assert subprocess.run(argv, capture_output=True, check=False).returncode == 0, leaf.name
     argv = ["openssl", "verify", "-CAfile", secrets / "ca.pem", "-verify_hostname", "kafka", secrets / "kafka.pem"]
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    for name in ("redpanda", "stream-relay", "iot-relay", "vault-relay"):
+        argv[-2:] = [name, secrets / "relay.pem"]
+        assert subprocess.run(argv, capture_output=True, check=False).returncode == 0, name
     argv[-2:] = ["mosquitto", secrets / "kafka.pem"]
     assert subprocess.run(argv, capture_output=True, check=False).returncode != 0
     argv = ["openssl", "pkcs12", "-in", secrets / "otmirror-hub.p12", "-passin", f"file:{secrets}/keystore-password",

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(60)
 _LONG = """
 import time
 from pathlib import Path
-from otmirror.cli.signals import ended_by_signals
+from otmirror.cli.demo import ended_by_signals
 from otmirror.recovery import hot
 from otmirror.recovery.create import Sources, create
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from otmirror.cli.signals import ended_by_signals as _ended_by_signals
 from otmirror.demo import report, run
 from otmirror.demo.canvas import take_picture
 from otmirror.demo.stack import Stack
@@ -28,6 +30,9 @@ def demo(
     nar: Annotated[Path | None, typer.Option(help="Run the processors from this NAR.")] = None,
     port: Annotated[int, typer.Option(help="Port of the canvas; 0: any free one.")] = 0,
     output: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("report.html"),
+    monitoring: Annotated[
+        bool, typer.Option("--monitoring", help="Also scrape all metrics; on with --forever.")
+    ] = False,
     canvas: Annotated[Path | None, typer.Option(help="Also take a picture of the canvas.")] = None,
 ) -> None:
     """Run a plant, NiFi, VictoriaMetrics and Iceberg; mirror; audit both stores. Fails unless all arrived once."""
@@ -38,8 +43,10 @@ def demo(
         say=lambda step: console.print(f"[{time.monotonic() - began:5.1f} s] {step}", markup=False),
     )  # fmt: skip
     try:
-        with stack, _ended_by_signals():
+        with stack, ended_by_signals():
             stack.start()
+            if monitoring or forever:
+                _show_monitoring(stack)
             if forever:
                 _stay(stack)
                 return
@@ -51,6 +58,22 @@ def demo(
     show(result)
     console.print(f"report: {output.resolve()}   data and logs: {stack.folder}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if result.audit.complete else 1)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """End what runs within on Ctrl-C, SIGTERM or a lost terminal; after it another one does nothing."""
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored from outside, as nohup does, stays so.
+    wanted = [sign for sign in signs if signal.getsignal(sign) is not signal.SIG_IGN]
+    for sign in wanted:
+        signal.signal(sign, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        # The shell sends SIGHUP beside the kernel, and people are impatient: servers must end nevertheless.
+        for sign in wanted:
+            signal.signal(sign, signal.SIG_IGN)
 
 
 def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
@@ -67,6 +90,17 @@ def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
                 take_picture(stack, canvas)
 
         return run.record(stack, duration, watch, before_stop=picture)
+
+
+def _show_monitoring(stack: Stack) -> None:
+    monitoring = stack.start_monitoring(fixed=True)
+    stack.start_pages()
+    console.print(
+        f"dashboards:       {stack.pages.url}\n"
+        f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics\n"
+        f"alerts:           {monitoring.vmalert_url or 'none'}",
+        markup=False,
+    )
 
 
 def _stay(stack: Stack) -> None:

@@ -20,6 +20,7 @@ from otmirror.embedded.java import java_home
 from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.errors import ConfigError, UnavailableError
+from otmirror.metrics.meter import FOLDER
 
 START_TIMEOUT = 360.0
 """Seconds; a NiFi is up after 20 s on two idle cores, two are after 2 min on two cores with others to serve."""
@@ -86,6 +87,11 @@ class EmbeddedNifi:
         return self.home / "logs" / "nifi-app.log"
 
     @property
+    def metrics(self) -> Path:
+        """The folder where the processors write their metrics."""
+        return self.home / "metrics"
+
+    @property
     def pid(self) -> int | None:
         """The process id of NiFi's Java while it runs."""
         return self._server.pid
@@ -131,7 +137,7 @@ class EmbeddedNifi:
             command(java, installation, properties, self.app_log.parent, heap),
             lambda: _asked(url, client) is not None,
             timeout,
-            env={"JAVA_HOME": str(java.parent.parent)},
+            env={"JAVA_HOME": str(java.parent.parent), FOLDER: str(self.metrics)},
             cwd=self.home,
             info={"port": port, **({part: str(file) for part, file in vars(client).items()} if client else {})},
             why=lambda: reason(self.app_log, offset) or last_logged(self.app_log, offset),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from otmirror.embedded import gomodule
 from otmirror.embedded.install import locked
-from otmirror.embedded.victoriametrics import VERSION
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
 
+VERSION = "v1.151.0"
 TOOLS = ("vmalert", "vmalert-tool", "vmbackup", "vmrestore")
 _MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 
@@ -31,7 +30,7 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     with locked(folder / f"{name}.lock"):
         if built.is_file():
             return built
-        if _go_install(name, built, say):
+        if go_install(name, built, say):
             return built
     on_path = shutil.which(name)
     if on_path:
@@ -42,18 +41,8 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     )
 
 
-def _go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
-    go = shutil.which("go")
-    if not go:
-        return False
-    say(f"{name}: building {VERSION} with Go (about a minute)")
-    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
-    env = {**os.environ, "GOBIN": str(target.parent), "CGO_ENABLED": "0", "GOFLAGS": flags}
-    with (target.parent / f"{name}.log").open("wb") as output:
-        done = subprocess.run(
-            [go, "install", f"{_MODULE}/{name}@{VERSION}"], env=env, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
-        return False
-    (target.parent / name).replace(target)
-    return True
+def go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
+    """Build a program of VictoriaMetrics with Go into `target`; return whether that worked. A log lies beside it."""
+    if shutil.which("go"):
+        say(f"{name}: building {VERSION} with Go (about a minute)")
+    return gomodule.fetch(name, f"{_MODULE}/{name}", VERSION, target)

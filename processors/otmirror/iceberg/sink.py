@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,7 @@ from otmirror.iceberg.maintenance import Options, Report, StoppedError
 from otmirror.iceberg.schema import REJECTS, SAMPLES, Layout, reject_rows, sample_rows
 from otmirror.iceberg.upkeep import maintain
 from otmirror.iceberg.writer import Commit, MismatchError, TableWriter
+from otmirror.metrics.sink import FRESH_COLD, FRESH_COLD_S, SinkFigures, fresh_seconds
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
 from otmirror.telegraf.decoder import TelegrafDecoder
@@ -45,6 +47,10 @@ class IcebergSink:
         self._telegraf = TelegrafDecoder(config.telegraf_tag, config.telegraf_source)
         self._notices = Notices(clock.monotonic)
         self._expiry = Expiry(clock)
+        self.figures = SinkFigures(fresh_seconds(FRESH_COLD, FRESH_COLD_S), clock.now_us)
+        """What it counts."""
+        for name in ("otmirror_iceberg_commit_conflicts_total", "otmirror_iceberg_duplicate_batches_total"):
+            self.figures.add(name, 0)
         self._writers: dict[str, TableWriter] = {}
         self._catalog: Catalog | None = None
         self._next_expiry: dict[str, float] = {}
@@ -82,7 +88,7 @@ class IcebergSink:
             return self._maintain(attributes)
         batch = samples.batch_id(content)
         with self._lock:
-            self._expiry.look(self._config.tls, self._notices)
+            self._expiry.look(self._config.tls, self._notices, self.figures)
             try:
                 told = self._store(content, batch, attributes)
             except (MirrorError, *TEMPORARY) as error:
@@ -151,6 +157,7 @@ class IcebergSink:
 
     def _count_duplicate(self, told: Mapping[str, str]) -> None:
         self._duplicates += 1
+        self.figures.add("otmirror_iceberg_duplicate_batches_total")
         now = self._clock.monotonic()
         if now < self._tell_duplicates:
             return
@@ -178,13 +185,31 @@ class IcebergSink:
             rows = reject_rows(rejects, batch, origin, self._clock.now_us())
             where = self._append(config.rejects_table, REJECTS, rows, batch)
             told = {**where, **told, "otmirror.rejects": str(len(rejects))}
+            if origin == "iceberg" and "otmirror.iceberg.duplicate" not in where:
+                self.figures.rejected(reject.reason for reject in rejects)
         return told
 
     def _append(self, table: str, layout: Layout, rows: pa.Table, batch: str) -> dict[str, str]:
         writer = self._writer(table, layout)
-        commit = writer.append(rows, batch)
+        conflicts, began = writer.conflicts, self._clock.monotonic()
+        try:
+            commit = writer.append(rows, batch)
+        finally:
+            self.figures.add("otmirror_iceberg_commit_conflicts_total", writer.conflicts - conflicts)
+        self._count(writer, commit, rows, self._clock.monotonic() - began)
         self._expire(writer)
         return _told(writer, rows, commit)
+
+    def _count(self, writer: TableWriter, commit: Commit, rows: pa.Table, seconds: float) -> None:
+        figures = self.figures
+        with contextlib.suppress(Exception):
+            for name, count in (("snapshots", writer.snapshots), ("data_files", writer.data_files)):
+                figures.put(f"otmirror_iceberg_{name}", count, table=writer.name)
+            if commit.duplicate:
+                return
+            figures.observe("otmirror_iceberg_commit_seconds", seconds)
+            if writer.name == f"{self._config.namespace}.{self._config.samples_table}":
+                figures.stored(rows)
 
     def _writer(self, table: str, layout: Layout) -> TableWriter:
         if table not in self._writers:

@@ -96,8 +96,22 @@ class TableWriter:
         """
         self.name = identifier
         self._layout, self._ledger = layout, Ledger()
+        self.conflicts = 0
+        """Attempts to commit that lost against another writer."""
         self._table = watched(_open(catalog, identifier, layout))
         self._fit()
+
+    @property
+    def snapshots(self) -> int:
+        """Snapshots of the table, as far as this writer has seen it."""
+        return len(self._table.metadata.snapshots)
+
+    @property
+    def data_files(self) -> int:
+        """Data files of the current snapshot, as its summary says."""
+        current = self._table.current_snapshot()
+        told = current.summary["total-data-files"] if current and current.summary else None
+        return int(told or 0)
 
     def append(self, rows: pa.Table, batch: str) -> Commit:
         """Append `rows` (of the layout's Arrow schema) in one commit, unless `batch` is there already.
@@ -116,7 +130,8 @@ class TableWriter:
             self._commit(rows, batch)
         except _AlreadyThereError:
             return Commit(self._landed(batch), True)
-        except Exception:
+        except Exception as error:
+            self.conflicts += isinstance(error, CommitFailedException)
             self._table.guard = None
             self._table.refresh()
             if self._ledger.find(self._table.metadata, batch) is None:
@@ -125,6 +140,8 @@ class TableWriter:
 
     def _commit(self, rows: pa.Table, batch: str) -> None:
         def guard(metadata: TableMetadata) -> None:
+            # pyiceberg looks again only after an attempt that lost.
+            self.conflicts += 1
             if self._ledger.find(metadata, batch) is not None:
                 raise _AlreadyThereError
 

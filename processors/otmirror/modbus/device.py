@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -41,7 +42,9 @@ _NAMES = {
 class Readings:
     """Samples in the making, as columns. Times are microseconds since 1970-01-01 UTC."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "") -> None:
+        """Take the name of the device they are of."""
+        self.device = device
         self.points: list[Point] = []
         self.times: list[int] = []
         self.readings: list[Reading] = []
@@ -82,6 +85,7 @@ class Device:
     ):
         """`next_slot` returns the seconds until the next poll is due."""
         self.host, self.port = config.devices[name]
+        self.name = name
         self.label = f"Modbus device {name}" + ("" if ":" in name else f" ({self.host}:{self.port})")
         self.units = units_of(config, points)
         self.client = GuardedClient(self.host, self.port, [unit.number for unit in self.units], config.timeout)
@@ -94,13 +98,15 @@ class Device:
         self._proven = False  # whether the present connection has brought an answer
         self._free_at = 0.0
         self._extra = 0
+        self.took: Callable[[float], object] = lambda seconds: None
+        """Told how long each request took, in seconds."""
         self._asking = asyncio.Lock()
         self._polled = asyncio.Event()
         self._recovery: asyncio.Task[None] | None = None
 
     async def poll(self, intervals_ms: Iterable[int]) -> Readings:
         """Read the tags of the given intervals: exactly one sample, good or bad, a tag."""
-        readings, due = Readings(), set(intervals_ms)
+        readings, due = Readings(self.name), set(intervals_ms)
         async with self._asking:
             self._extra = EXTRA_REQUESTS
             for unit in self.units:
@@ -116,7 +122,7 @@ class Device:
 
     def all_bad(self, intervals_ms: Iterable[int], status: int) -> Readings:
         """Return a bad sample of each tag of the given intervals."""
-        readings, due = Readings(), set(intervals_ms)
+        readings, due = Readings(self.name), set(intervals_ms)
         for group in (group for unit in self.units for group in unit.groups if group.interval_ms in due):
             readings.bad(group.points, status, self._clock.now_us())
         return readings
@@ -193,9 +199,11 @@ class Device:
         pause = self._free_at - self._clock.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)
+        began = time.monotonic()
         try:
             return await self.client.read(unit.number, table, request.offset, request.count)
         finally:
+            self.took(time.monotonic() - began)
             self._free_at = self._clock.monotonic() + self._config.pause_ms / 1000
 
     def _refused(self, unit: Unit, code: int) -> int:

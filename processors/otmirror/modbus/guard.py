@@ -95,6 +95,8 @@ class GuardedClient:
         """Requests sent, by function code."""
         self.refused: Counter[int] = Counter()
         """Requests refused before a byte left, by function code."""
+        self.connections = 0
+        """Connections that were made."""
         self._client: AsyncModbusTcpClient | None = None
         self._waiting = False
 
@@ -126,6 +128,7 @@ class GuardedClient:
         except OSError as error:
             raise NotConnectedError(_reason(error)) from None
         self._client = client
+        self.connections += 1
 
     async def read(self, unit: int, table: str, offset: int, count: int) -> Sequence[int]:
         """Read `count` registers (0..65535) or bits (0, 1) of a table from `offset` on.

@@ -14,10 +14,12 @@ from otmirror.attendance import AWAY_S, Attendance
 from otmirror.clock import Clock, SystemClock
 from otmirror.emission import EmissionFilter
 from otmirror.loopthread import LoopThread
+from otmirror.metrics.source import SourceFigures
 from otmirror.modbus.address import resolve
 from otmirror.modbus.config import ModbusConfig
 from otmirror.modbus.decode import Point
 from otmirror.modbus.device import Device, Readings
+from otmirror.modbus.measures import Measures
 from otmirror.notices import Notice, Notices
 from otmirror.samples import table_from_columns
 from otmirror.schedule import PollGrid
@@ -65,6 +67,7 @@ class ModbusReader:
         }  # fmt: skip
         self._loop = LoopThread(f"modbus {config.source}")
         self._attendance = Attendance(f"modbus {config.source}", self._clock, self._leave, away)
+        self._measures = Measures(config.source, self._clock, self.devices, self._attendance)
 
     def read(self) -> pa.Table | None:
         """Return the next batch, or None when nothing is due soon; bounded by the request timeout.
@@ -82,8 +85,16 @@ class ModbusReader:
                 return self._table(self._run(self._collect())) if late else None
             if self._closing.wait(wait):
                 return None
+            before = self._grid.overruns
             due = self._grid.due(self._clock.monotonic())
+            if not back:
+                self._measures.skipped(self._grid.overruns - before)
             return self._table(self._run(self._cycle(due)))
+
+    @property
+    def figures(self) -> SourceFigures:
+        """What it counts."""
+        return self._measures.figures
 
     def close(self) -> None:
         """Close all connections. May be called more than once, from any thread."""
@@ -124,20 +135,20 @@ class ModbusReader:
             return None
         values, texts, statuses = zip(*(r for batch in batches for r in batch.readings), strict=True)
         times = [time for batch in batches for time in batch.times]
-        table = self._filter.new(
-            table_from_columns(
-                tag=[point.tag.tag for point in points],
-                ts=times,
-                value=values,
-                text=texts,
-                type=[point.type for point in points],
-                quality=list(map(quality_of, statuses)),
-                status=statuses,
-                unit=[point.tag.unit for point in points],
-                ts_read=times,
-                source=[self._config.source] * len(points),
-            )
+        table = table_from_columns(
+            tag=[point.tag.tag for point in points],
+            ts=times,
+            value=values,
+            text=texts,
+            type=[point.type for point in points],
+            quality=list(map(quality_of, statuses)),
+            status=statuses,
+            unit=[point.tag.unit for point in points],
+            ts_read=times,
+            source=[self._config.source] * len(points),
         )
+        self._measures.received(table, [(batch.device, len(batch.points)) for batch in batches])
+        table = self._filter.new(table)
         numbers = pa.array(self._sequence.take(table.num_rows), pa.int64())
         return table.set_column(table.schema.get_field_index("seq"), "seq", numbers) if table.num_rows else None
 
@@ -149,6 +160,7 @@ class ModbusReader:
             wanted = device.intervals.intersection(due)
             if wanted and name in self._running:
                 self.overruns += 1
+                self._measures.skipped(1, name)
                 self._late.add(name)
             elif wanted:
                 self._running[name] = asyncio.create_task(self._poll(device, wanted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -44,6 +45,8 @@ class ReadOnlyGuard(Observer):
         self.refused: Counter[str] = Counter()
         self.device = ""
         """The server that requests go to, for the report of a refusal."""
+        self.took: Callable[[float], object] = lambda seconds: None
+        """Told how long each answer took, waiting for reports aside."""
 
     def observe_request(self, request: Any) -> AbstractContextManager[None]:
         """Called by asyncua with every service request before it is encoded and sent.

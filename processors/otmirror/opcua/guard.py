@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
@@ -131,6 +132,11 @@ class GuardedClient:
         """Return once a day which certificates in use expire soon, as `warnings` has them; else nothing."""
         return self._identity.reminders() if self._identity else []
 
+    @property
+    def expiries(self) -> list[tuple[str, float]]:
+        """The certificates in use: file's name (`server` for the server's) and end in seconds since 1970."""
+        return self._identity.expiries if self._identity else []
+
     async def connect(self) -> None:
         """Open channel and session and read the server's namespaces, description, limits and service level.
 
@@ -155,6 +161,25 @@ class GuardedClient:
             kind = faults.UserRefusedError if faults.refuses_user(error, self._config) else UnavailableError
             raise kind(faults.explain(error, self._stage, self._config, own, user)) from None
         self._keeper = asyncio.create_task(self._keep_alive())
+
+    async def look(self) -> list[ua.EndpointDescription]:
+        """Return the server's endpoints over a channel that is closed again, without a session.
+
+        Takes at most the request timeout, and a little more for cleaning up.
+
+        Raises:
+            UnavailableError: there is no answer, or none that can be used, in one clear message.
+        """
+        client = self._client = Client(self._config.endpoint, timeout=self._config.request_timeout)
+        client.uaclient.observer = self._guard
+        self._guard.device = self._config.endpoint
+        try:
+            asked = client.connect_and_get_server_endpoints()
+            return list(await asyncio.wait_for(asked, self._config.request_timeout))
+        except Exception as error:
+            raise UnavailableError(faults.explain(error, faults.ENDPOINTS, self._config, None, None)) from None
+        finally:
+            await self.close()
 
     async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
         """Read attributes in one request: source and server timestamps, no value older than now.
@@ -326,6 +351,7 @@ class GuardedClient:
             except BaseException:
                 work.close()
                 raise
+        began = time.monotonic()
         try:
             return await work
         except ReadOnlyError:
@@ -344,6 +370,9 @@ class GuardedClient:
             if self.alive and not isinstance(error, OSError):
                 raise UndecodableError(f"the server's answer cannot be decoded: {error}") from None
             raise ConnectionLostError(self.lost) from None
+        finally:
+            if paced:
+                self._guard.took(time.monotonic() - began)
 
     async def _open(self) -> None:
         config = self._config

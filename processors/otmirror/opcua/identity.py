@@ -76,6 +76,12 @@ class Identity:
         return shown.der
 
     @property
+    def expiries(self) -> list[tuple[str, float]]:
+        """When each certificate in use ends: its file's name (`server` for the server's), seconds since 1970."""
+        files = {"own": self.own and self.own.certificate.name, "user": self.user and self.user.file.name}
+        return [(files.get(one.key) or one.key, one.until.timestamp()) for one in self._in_use]
+
+    @property
     def own_name(self) -> str | None:
         """This client's certificate as messages call it."""
         return f"{self.own.certificate} (thumbprint {self.own.thumbprint})" if self.own else None

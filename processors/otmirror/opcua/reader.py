@@ -15,6 +15,7 @@ from otmirror.emission import EmissionFilter
 from otmirror.errors import MirrorError
 from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory, NoMemory
+from otmirror.metrics.source import SourceFigures
 from otmirror.notices import Notice, Notices
 from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.chunks import ChunkReader, Deliver, first_limit
@@ -24,6 +25,7 @@ from otmirror.opcua.failover import Failover
 from otmirror.opcua.faults import ANSWER_TOO_LARGE, CODES, ConnectionLostError, status_name
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.knowledge import Knowledge
+from otmirror.opcua.measures import Measures
 from otmirror.opcua.past import Past
 from otmirror.opcua.plan import ReadPlan, some
 from otmirror.opcua.readings import Reading
@@ -96,6 +98,8 @@ class OpcUaReader:
         )
         self._held_back = 0.0
         self._attendance = Attendance(f"opcua {config.source}", self._clock, self._leave, away)
+        self._measures = Measures(config, self._clock, self.guard, self._reports)
+        self.figures.before(self._look)
 
     def read(self) -> pa.Table | None:
         """Return what was reported, and read the tags that are due within 0.1 s, exactly when they are.
@@ -124,6 +128,15 @@ class OpcUaReader:
             self._loop.close()
 
     @property
+    def figures(self) -> SourceFigures:
+        """What it counts."""
+        return self._measures.figures
+
+    def _look(self) -> None:
+        client = self._client
+        self._measures.look(self._attendance.here, client is not None and client.alive)
+
+    @property
     def subscriptions(self) -> Subscriptions:
         """The subscriptions and their counts."""
         return self._reports.subscriptions
@@ -143,6 +156,8 @@ class OpcUaReader:
         before = self._grid.overruns
         due = self._grid.due(self._clock.monotonic())
         late = self._grid.overruns > before and self._client is not None
+        if late:
+            self._measures.skipped(self._grid.overruns - before)
         self._late = self._late + 1 if late else 0
         before_that, self._held_back = self._held_back, self._failover.held_back
         if self._late > 2:  # connecting may take longer than an interval once
@@ -177,6 +192,7 @@ class OpcUaReader:
         if not len(batch):
             return None
         table = batch.table()
+        self.figures.received(self._source, table)
         if not self._config.emit_repeats:
             table = self._emission.new(table)
         return self._numbered(table) if table.num_rows else None
@@ -201,6 +217,7 @@ class OpcUaReader:
             if client is None:
                 return False
         self._client = client
+        self._measures.connected(client)
         self._prepare(client)
         return self._subscribed(client)
 

@@ -60,6 +60,11 @@ class Reports:
         return self.subscriptions.live
 
     @property
+    def heard(self) -> float | None:
+        """When the server last said something of them, by the monotonic clock; None when none comes by itself."""
+        return self.subscriptions.heard
+
+    @property
     def waiting(self) -> int:
         """Readings that have come and were not taken."""
         return self._inbox.held

@@ -83,6 +83,11 @@ class Subscriptions:
         """Whether `kept` would tell something new; the reader takes it back."""
         self.counts: Counter[str] = Counter()
 
+    @property
+    def heard(self) -> float | None:
+        """When a subscription last said something, be it that nothing changed, by the monotonic clock; None: none."""
+        return max((one.heard for one in [*self._known.values()] if one.live), default=None) if self.live else None
+
     def resume(self) -> None:
         """Go on after a pause; called on the loop."""
         for one in self._known.values():

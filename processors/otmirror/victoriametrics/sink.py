@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from otmirror import samples
 from otmirror.clock import Clock
 from otmirror.errors import UnavailableError
+from otmirror.metrics.sink import FRESH, FRESH_S, SinkFigures, fresh_seconds
 from otmirror.nifi import Output
 from otmirror.notices import Notice, Notices
 from otmirror.telegraf.decoder import TelegrafDecoder
@@ -34,6 +36,8 @@ class VictoriaMetricsSink:
         self._notices = Notices(clock.monotonic)
         self._acceptance = Acceptance(self._client, self._notices, clock.monotonic, config.retention)
         self._expiry = Expiry(clock)
+        self.figures = SinkFigures(fresh_seconds(FRESH, FRESH_S), clock.now_us)
+        """What it counts."""
         self._memory: dict[Series, Seen] = {}
         self._lock = threading.Lock()
 
@@ -57,7 +61,7 @@ class VictoriaMetricsSink:
         """
         decoded = samples.decode(content, self._telegraf)
         with self._lock:
-            self._expiry.look(self._config.tls, self._notices)
+            self._expiry.look(self._config.tls, self._notices, self.figures)
             plan = self._planner.plan(decoded.table, self._clock.now_us(), self._memory)
             try:
                 refused = {**self._send(plan.lines), **plan.refused}
@@ -67,11 +71,19 @@ class VictoriaMetricsSink:
             self._notices.clear("unavailable", f"{self._config.url} takes samples again")
             self._remember(plan.seen)
         stored = decoded.table.num_rows - len(refused)
+        rejects = decoded.rejects + list(_as_rejects(decoded.table, refused))
+        self._count(decoded.table, refused, rejects)
         told = {"otmirror.vm.samples": str(stored), "otmirror.vm.text": str(plan.text)}
         if "otmirror.error" in attributes:
             told["otmirror.error"] = ""
-        rejects = decoded.rejects + list(_as_rejects(decoded.table, refused))
         return _rejected(rejects, told) if rejects else Output("success", told, None)
+
+    def _count(self, table: pa.Table, refused: Mapping[int, str], rejects: Sequence[samples.Reject]) -> None:
+        with contextlib.suppress(Exception):
+            if refused:
+                table = table.take([row for row in range(table.num_rows) if row not in refused])
+            self.figures.stored(table)
+            self.figures.rejected(reject.reason for reject in rejects)
 
     def _send(self, lines: list[Line]) -> dict[int, str]:
         if not self._config.check_acceptance:

@@ -1,0 +1,1 @@
+"""The metrics of all processors at one address, for Prometheus or VictoriaMetrics to scrape."""

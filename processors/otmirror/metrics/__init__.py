@@ -1,0 +1,1 @@
+"""What the bundle measures of itself: the definitions, the values, and the files they are kept in."""
