@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run drill test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos restore-drill bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run drill restore-drill test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

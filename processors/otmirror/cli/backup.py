@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from otmirror.cli.demo import ended_by_signals
 from otmirror.cli.flow import collect
 from otmirror.cli.lakehouse import Place, located
+from otmirror.cli.signals import ended_by_signals
 from otmirror.errors import MirrorError
 from otmirror.recovery import manifest
 from otmirror.recovery.place import backups
