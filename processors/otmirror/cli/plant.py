@@ -71,6 +71,13 @@ StatusFile = Annotated[
     Path | None, typer.Option(help="File for the addresses and the progress (JSON, replaced every second).")
 ]
 
+FaultsOf = Annotated[
+    Path | None,
+    typer.Option(
+        help='JSON file with what is wrong with OPC UA, looked at all the time: {"clock_s": 60, "bad": ["T"]}.'
+    ),
+]
+
 
 def plant(
     csv: Csv = None,
@@ -92,6 +99,7 @@ def plant(
     write_tags: WriteTags = None,
     once: Once = False,
     status_file: StatusFile = None,
+    faults: FaultsOf = None,
 ) -> None:
     """Serve recorded or synthetic wells over OPC UA and Modbus TCP on 127.0.0.1, until Ctrl-C."""
     config = PlantConfig(
@@ -110,6 +118,7 @@ def plant(
         trusted=trusted,
         user=user,
         password=_password(password_file),
+        faults=faults,
     )
     # What a client did wrong is answered to the client.
     for name in ("asyncua", "pymodbus.logging"):

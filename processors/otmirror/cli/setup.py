@@ -23,9 +23,11 @@ from otmirror.embedded import (
     opa,
     openbao,
     opensearch,
+    prometheus,
     rsyslog,
     stunnel,
     victoriametrics,
+    vmtools,
 )
 from otmirror.embedded.maven import apt_install
 from otmirror.errors import UnavailableError
@@ -52,6 +54,10 @@ def peers(say: Callable[[str], object]) -> None:
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
         for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install, haproxy.binary):
             _peer(have, say)
+        for name in prometheus.PACKAGES:
+            _peer(partial(prometheus.checker, name, say), say)
+        for name in vmtools.TOOLS:
+            _peer(partial(vmtools.tool, name, say), say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)
         building.result()

@@ -1,4 +1,4 @@
-"""The monitoring of a pilot: a store of its own that scrapes NiFi, the hot store and the exporter of the bundle."""
+"""The monitoring of a pilot: a store of its own that scrapes NiFi, the hot store and the exporter, and vmalert."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from otmirror.embedded.brokers import Tls
 from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.embedded.victoriametrics import VictoriaMetrics
+from otmirror.embedded.vmalert import Firing, VmAlert
+from otmirror.embedded.vmtools import tool
+from otmirror.errors import UnavailableError
 from otmirror.workspace import PROJECT
 
 SCRAPE = PROJECT / "monitoring" / "scrape.yaml"
+RULES = PROJECT / "monitoring" / "rules"
 PORT, EXPORTER_PORT = 8429, 9478
 INTERVAL_S = 5.0
-"""Seconds between two scrapes of a pilot."""
+"""Seconds between two scrapes, and two evaluations of the rules, of a pilot."""
 
 
 class Monitoring:
-    """The monitoring store and the exporter, as child servers. All ports are free ones unless given.
+    """The monitoring store, the exporter and vmalert, as child servers. All ports are free ones unless given.
 
     The store is apart from the hot store, so that it tells of an outage of that one.
     """
@@ -42,6 +46,8 @@ class Monitoring:
         disks: Sequence[Path] = (),
         interval: float = INTERVAL_S,
         nifi_client: Tls | None = None,
+        rules: Sequence[Path] | None = None,
+        alertmanager: str | None = None,
     ):
         """Take the folder for data and logs, and what to watch.
 
@@ -56,6 +62,8 @@ class Monitoring:
             disks: paths whose disks are watched.
             interval: seconds between two scrapes.
             nifi_client: authority and client certificate for a NiFi over HTTPS.
+            rules: files of rules; those of monitoring/rules unless given, no vmalert when there are none.
+            alertmanager: where alerts are sent; nowhere unless given.
         """
         self.folder = folder.resolve()
         self._nifi, self._hot, self._metrics = nifi_url, victoriametrics_url, tuple(metrics_folders)
@@ -64,6 +72,22 @@ class Monitoring:
         self._ports = (port, exporter_port)
         self._exporter_port = 0
         self._store: VictoriaMetrics | None = None
+        self._rules = sorted(RULES.glob("*.yaml")) if rules is None else list(rules)
+        self._alertmanager = alertmanager
+        self._vmalert = VmAlert(self.folder / "vmalert", "", ())
+
+    @property
+    def vmalert_url(self) -> str:
+        """The address of vmalert; empty when it does not run."""
+        return self._vmalert.url if self._vmalert.running else ""
+
+    def firing(self) -> list[Firing]:
+        """Return the alerts that fire now.
+
+        Raises:
+            UnavailableError: vmalert does not answer.
+        """
+        return self._vmalert.firing()
 
     @property
     def url(self) -> str:
@@ -76,7 +100,7 @@ class Monitoring:
         return f"http://127.0.0.1:{self._exporter_port}"
 
     def start(self) -> None:
-        """Start the exporter and the store, which scrapes from now on.
+        """Start the exporter, the store, which scrapes from now on, and vmalert where it can be had.
 
         Raises:
             MirrorError: one of them does not start; the message says why.
@@ -90,6 +114,8 @@ class Monitoring:
             self.folder / "store", port, more=[f"-promscrape.config={file}", "-promscrape.config.strictParse"]
         )
         self._store.start()
+        if self._rules:
+            self._alert()
 
     def start_exporter(self) -> None:
         """Start the exporter alone, on the port it had before if it ran."""
@@ -102,8 +128,20 @@ class Monitoring:
         """Stop the exporter alone."""
         self._exporter.stop()
 
+    def _alert(self) -> None:
+        try:
+            tool("vmalert", self.say)
+        except UnavailableError as error:
+            self.say(f"{error}; there are no alerts")
+            return
+        self._vmalert = VmAlert(
+            self.folder / "vmalert", self.url, self._rules, self._interval, alertmanager=self._alertmanager
+        )
+        self._vmalert.start()
+
     def stop(self) -> None:
         """Stop whatever runs. May be called more than once."""
+        self._vmalert.stop()
         (self._store or VictoriaMetrics(self.folder / "store")).stop()
         self._exporter.stop()
 

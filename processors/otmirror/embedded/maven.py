@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from otmirror.errors import UnavailableError
@@ -45,3 +46,17 @@ def apt_download(package: str, folder: Path) -> bool:
             argv = ["dpkg-deb", "--extract", str(archive), str(folder)]
             return subprocess.run(argv, capture_output=True, timeout=120, check=False).returncode == 0
     return False
+
+
+def apt_program(package: str, target: Path) -> bool:
+    """Take the program named like `target` out of a Debian package, without installing it; return whether that worked.
+
+    Installed, a server's package would run it as a service of the system.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        program = Path(folder) / "usr" / "bin" / target.name
+        if not (apt_download(package, Path(folder)) and program.is_file()):
+            return False
+        program.replace(target)
+    return True

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ import requests
 from otmirror.embedded.brokers import Tls
 from otmirror.embedded.install import locked
 from otmirror.embedded.loopback import session
-from otmirror.embedded.maven import apt_download
+from otmirror.embedded.maven import apt_program
 from otmirror.embedded.processes import Server, free_port, port_is_free
+from otmirror.embedded.vmtools import VERSION as VERSION
+from otmirror.embedded.vmtools import go_install
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
 
-VERSION = "v1.151.0"
-_MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics"
 _HOW = (
     "VictoriaMetrics was not found: put its binary victoria-metrics on PATH, name it in VICTORIAMETRICS_BINARY, "
     "or install Go 1.26 or newer to build it"
@@ -162,29 +160,15 @@ def _found() -> Path | None:
 
 
 def _built(say: Callable[[str], object]) -> Path | None:
-    go = shutil.which("go")
-    if not go:
-        return None
-    say(f"VictoriaMetrics: building {VERSION} with Go (about a minute)")
-    folder = work() / "bin"
-    log = folder / "victoria-metrics.log"
-    # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
-    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
-    env = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": flags}
-    with log.open("wb") as output:
-        done = subprocess.run(
-            [go, "install", f"{_MODULE}@{VERSION}"], env=env, stdout=output, stderr=output, check=False
-        )
-    return folder / "victoria-metrics" if done.returncode == 0 else None
+    target = work() / "bin" / "victoria-metrics"
+    return target if go_install(target.name, target, say) else None
 
 
 def _packaged(say: Callable[[str], object]) -> Path:
     say("VictoriaMetrics: fetching Debian's package")
     target = work() / "bin" / "victoria-metrics"
-    # Unpacked only: once installed it would run as a service of the system.
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        if apt_download("victoria-metrics", Path(folder)):
-            return (Path(folder) / "usr" / "bin" / target.name).replace(target)
+    if apt_program("victoria-metrics", target):
+        return target
     log = target.with_suffix(".log")
     built = f" (the build failed, see {log})" if log.exists() else ""
     raise UnavailableError(_HOW + built)

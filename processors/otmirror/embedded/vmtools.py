@@ -8,10 +8,10 @@ from pathlib import Path
 
 from otmirror.embedded import gomodule
 from otmirror.embedded.install import locked
-from otmirror.embedded.victoriametrics import VERSION
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
 
+VERSION = "v1.151.0"
 TOOLS = ("vmalert", "vmalert-tool", "vmbackup", "vmrestore")
 _MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 
@@ -30,9 +30,7 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
     with locked(folder / f"{name}.lock"):
         if built.is_file():
             return built
-        if shutil.which("go"):
-            say(f"{name}: building {VERSION} with Go (about a minute)")
-        if gomodule.fetch(name, f"{_MODULE}/{name}", VERSION, built):
+        if go_install(name, built, say):
             return built
     on_path = shutil.which(name)
     if on_path:
@@ -41,3 +39,10 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
         f"{name} was not found: put its binary on PATH or install Go 1.26 or newer to build it; see "
         f"{folder / f'{name}.log'}"
     )
+
+
+def go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
+    """Build a program of VictoriaMetrics with Go into `target`; return whether that worked. A log lies beside it."""
+    if shutil.which("go"):
+        say(f"{name}: building {VERSION} with Go (about a minute)")
+    return gomodule.fetch(name, f"{_MODULE}/{name}", VERSION, target)

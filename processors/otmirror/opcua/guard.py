@@ -162,6 +162,25 @@ class GuardedClient:
             raise kind(faults.explain(error, self._stage, self._config, own, user)) from None
         self._keeper = asyncio.create_task(self._keep_alive())
 
+    async def look(self) -> list[ua.EndpointDescription]:
+        """Return the server's endpoints over a channel that is closed again, without a session.
+
+        Takes at most the request timeout, and a little more for cleaning up.
+
+        Raises:
+            UnavailableError: there is no answer, or none that can be used, in one clear message.
+        """
+        client = self._client = Client(self._config.endpoint, timeout=self._config.request_timeout)
+        client.uaclient.observer = self._guard
+        self._guard.device = self._config.endpoint
+        try:
+            asked = client.connect_and_get_server_endpoints()
+            return list(await asyncio.wait_for(asked, self._config.request_timeout))
+        except Exception as error:
+            raise UnavailableError(faults.explain(error, faults.ENDPOINTS, self._config, None, None)) from None
+        finally:
+            await self.close()
+
     async def read(self, nodes: Sequence[ua.ReadValueId]) -> list[ua.DataValue]:
         """Read attributes in one request: source and server timestamps, no value older than now.
 

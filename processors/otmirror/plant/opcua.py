@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from otmirror.clock import Clock
 from otmirror.errors import ConfigError
+from otmirror.plant.faults import NONE, Faults
 from otmirror.plant.pacing import Feed, Moment
 from otmirror.plant.well import Well
 from otmirror.status import STATUS
@@ -75,9 +76,17 @@ class _Users(UserManager):
 class OpcUaServer:
     """Serves wells on 127.0.0.1; values are made when they are read, so that idle tags cost nothing."""
 
-    def __init__(self, wells: Sequence[tuple[Well, Feed]], port: int, access: Access, clock: Clock):
-        """Take the wells with their feeds; port 0 lets the system choose one."""
+    def __init__(
+        self,
+        wells: Sequence[tuple[Well, Feed]],
+        port: int,
+        access: Access,
+        clock: Clock,
+        faults: Callable[[], Faults] = lambda: NONE,
+    ):
+        """Take the wells with their feeds; port 0 lets the system choose one; `faults` tells what is wrong now."""
         self._wells, self._port, self._access, self._clock = wells, port, access, clock
+        self._faults = faults
         self._server: Any = None
 
     @property
@@ -160,14 +169,15 @@ class OpcUaServer:
         return read
 
     def _data_value(self, well: Well, moment: Moment, index: int) -> Any:
+        faults = self._faults()
         times = {
-            "SourceTimestamp": _EPOCH + timedelta(microseconds=moment.ts),
+            "SourceTimestamp": _EPOCH + timedelta(microseconds=moment.ts, seconds=faults.clock_s),
             "ServerTimestamp": _EPOCH + timedelta(microseconds=self._clock.now_us()),
         }
         if moment.row is None:
             return ua.DataValue(StatusCode=_NO_DATA, **times)
         value = well.recording.values(moment.row)[index]
-        if math.isnan(value):
+        if math.isnan(value) or (faults.bad and well.recording.sensors[index].name in faults.bad):
             return ua.DataValue(StatusCode=_NO_SENSOR, **times)
         return ua.DataValue(ua.Variant(value, ua.VariantType.Double), **times)
 

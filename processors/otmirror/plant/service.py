@@ -11,6 +11,7 @@ from pathlib import Path
 from otmirror.clock import Clock, SystemClock
 from otmirror.errors import ConfigError
 from otmirror.plant import opcua
+from otmirror.plant.faults import FaultFile
 from otmirror.plant.modbus import ModbusDevice
 from otmirror.plant.opcua import OpcUaServer
 from otmirror.plant.pacing import ClockFeed, Feed, Metronome, ReadFeed
@@ -52,6 +53,8 @@ class PlantConfig:
     """Folder of the only client certificates OPC UA takes, or of their authorities; None: any, and none."""
     user: str | None = None
     password: str | None = None
+    faults: Path | None = None
+    """File that says what is wrong with OPC UA (`otmirror.plant.faults`)."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class Plant:
         if config.opcua_port is not None:
             port = _usable(config.opcua_port, "OPC UA", "--opcua-port")
             access = opcua.Access(config.security, config.trusted, config.user, config.password)
-            self._opcua = OpcUaServer(self._pair("opcua", self.wells), port, access, self._clock)
+            faults = FaultFile(config.faults).current
+            self._opcua = OpcUaServer(self._pair("opcua", self.wells), port, access, self._clock, faults)
             await self._opcua.build()
         if config.modbus_port is not None:
             port = _usable(config.modbus_port, "Modbus", "--modbus-port")

@@ -11,21 +11,12 @@ from otmirror.demo import run, stores
 from otmirror.metrics.definitions import PROCESSORS
 from otmirror.workspace import PROJECT
 
-from .pilots import await_that, folder, kill, pilot, stored
+from ..pilots import await_that, kill
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1200)]
 
 SOURCES = {"ReadOpcUaTags": "opcua:plant", "PollModbusReadOnly": "modbus:plant"}
 KILLED = ("ReadOpcUaTags", "WriteIceberg")
-
-
-@pytest.fixture(scope="module")
-def stack():
-    with pilot(folder("metrics"), ["--tags", "16"], False, parameters={"iceberg.commit.interval": "3 sec"}) as started:
-        started.start_monitoring()
-        started.run()
-        await_that(lambda: stored(started) > 0, 120, "nothing was mirrored")
-        yield started
 
 
 def ask(stack, query):

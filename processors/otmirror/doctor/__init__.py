@@ -1,0 +1,1 @@
+"""`otmirror doctor`: the first five minutes of an outage, looked through in some seconds without changing anything."""

@@ -1,0 +1,130 @@
+"""The drill's figures: a table, JSON, and a page of Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from otmirror.drill.run import Outcome
+
+GOAL_S, GOAL_RIGHT = 120.0, 0.9
+"""An alert within two minutes; the doctor right in nine of ten."""
+_HEAD = ("fault", "alert", "noticed after, s", "the doctor's cause", "runbook works", "recovered after, s")
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """Return a row a fault, as text."""
+    return [
+        (
+            one.fault, one.alert or f"none of {', '.join(one.expected)}", _seconds(one.detect_s),
+            f"{'right' if one.named else 'wrong'}: {one.cause or '-'}", f"{one.worked}/{len(one.lines)}",
+            _seconds(one.recover_s),
+        )
+        for one in outcomes
+    ]  # fmt: skip
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """Return the table for a terminal."""
+    made = Table(title="drill", title_justify="left")
+    for number, name in enumerate(_HEAD):
+        made.add_column(name, justify="right" if number in (2, 4, 5) else "left")
+    for one, row in zip(outcomes, rows(outcomes), strict=True):
+        good = one.named and one.detect_s is not None and one.detect_s <= GOAL_S and one.recover_s is not None
+        made.add_row(*row, style="" if good else "red")
+    return made
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the figures over all faults, seconds; of times that were never reached nothing is made up."""
+    noticed = [one.detect_s for one in outcomes if one.detect_s is not None]
+    recovered = [one.recover_s for one in outcomes if one.recover_s is not None]
+    return {
+        "made": len(outcomes),
+        "noticed": len(noticed),
+        "noticed_within_goal": sum(value <= GOAL_S for value in noticed),
+        "named": sum(one.named for one in outcomes),
+        "recovered": len(recovered),
+        "detect_s": _spread(noticed),
+        "recover_s": _spread(recovered),
+        "runbook_lines": sum(len(one.lines) for one in outcomes),
+        "runbook_lines_that_work": sum(one.worked for one in outcomes),
+    }
+
+
+def met(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the goals are met: all noticed in time, nine of ten named, all recovered, every runbook works."""
+    told = summary(outcomes)
+    count = told["made"]
+    return bool(
+        count and told["noticed_within_goal"] == count and told["named"] >= GOAL_RIGHT * count
+        and told["recovered"] == count and told["runbook_lines"] == told["runbook_lines_that_work"]
+    )  # fmt: skip
+
+
+def as_json(
+    outcomes: Sequence[Outcome], moment: str, conditions: str, alerts: Sequence[str], lost: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything as JSON's types. `alerts` are all that fired in the whole drill."""
+    return {
+        "time": moment,
+        "conditions": conditions,
+        "faults": [
+            {
+                "fault": one.fault, "expected": list(one.expected), "alert": one.alert,
+                "detect_s": _rounded(one.detect_s),
+                "other_alerts": list(one.others), "named": one.named, "cause": one.cause, "verdict": one.verdict,
+                "doctor_s": _rounded(one.doctor_s), "runbook": one.runbook,
+                "runbook_lines": [vars(line) for line in one.lines],
+                "heal_s": _rounded(one.heal_s), "alert_gone_s": _rounded(one.cleared_s),
+                "recover_s": _rounded(one.recover_s), "problem": one.problem,
+            }
+            for one in outcomes
+        ],
+        "alerts": list(alerts),
+        "lost": dict(lost),
+        **summary(outcomes),
+    }  # fmt: skip
+
+
+def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
+    """Return the table and the figures below it, as docs/drill.md has them."""
+    lines = [f"| {' | '.join(_HEAD)} |", "|---|---|---:|---|---:|---:|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows(outcomes)]
+    noticed, recovered = told["detect_s"], told["recover_s"]
+    lines += [
+        "",
+        f"{told['time'][:16].replace('T', ' ')} UTC, {told['conditions']}. Noticed: {told['noticed']} of "
+        f"{told['made']}, {told['noticed_within_goal']} within {GOAL_S:.0f} s ({_told(noticed)}). The doctor named "
+        f"the cause in {told['named']}. Recovered: {told['recovered']} ({_told(recovered)}). Runbooks: "
+        f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
+    ]
+    if told["lost"]:
+        samples = "; ".join(
+            f"{name}: {one['emitted']:,} read, {one['iceberg_lost']} not in Iceberg, {one['twice']} twice, "
+            f"{one['hot_missing']} not in VictoriaMetrics" for name, one in told["lost"].items()
+        )  # fmt: skip
+        lines += ["", f"What left the sources, afterwards in the stores: {samples}."]
+    return "\n".join(lines) + "\n"
+
+
+def _told(spread: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'-' if value is None else f'{value:.0f} s'}" for name, value in spread.items())
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return {"mean": None, "median": None, "max": None}
+    return {"mean": _rounded(statistics.fmean(values)), "median": _rounded(statistics.median(values)),
+            "max": _rounded(max(values))}  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"

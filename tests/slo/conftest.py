@@ -1,0 +1,21 @@
+import pytest
+
+from otmirror.embedded import prometheus
+from otmirror.errors import UnavailableError
+
+
+def program(name):
+    try:
+        return prometheus.checker(name)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def promtool():
+    return program("promtool")
+
+
+@pytest.fixture(scope="session")
+def amtool():
+    return program("amtool")
