@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run drill test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run drill restore-drill test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ soak: setup ## an OPC UA source of 10,000 tags for SECONDS=7200 against a server
 
 chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
 	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi
+
+restore-drill: setup ## back up the running pilot, destroy it, restore it, prove what came back; RPO and RTO
+	@$(BIN)/otmirror backup drill
 
 bus-outage: setup ## take each broker away for SECONDS=300 in mid-run, with real brokers
 	@$(BIN)/otmirror setup --only peers

@@ -345,7 +345,14 @@ def test_victoriametrics_takes_the_flags(services: dict[str, Any], secrets: Path
     if not binary.exists():
         pytest.skip("VictoriaMetrics is not installed: otmirror setup")
     port = free_port()
-    flags = [str(flag) for flag in services["victoriametrics"]["command"]]
+    flags = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(flag)) for flag in services["victoriametrics"]["command"]]
+    # What the flows are told by compose/flows/import is the same variable, their files hold its default.
+    (days,) = [flag.partition("=")[2] for flag in flags if flag.startswith("-retentionPeriod=")]
+    for name in ("pilot", "hub"):
+        environment = services[f"flows-{name}"]["environment"]
+        assert environment["HOT_RETENTION_DAYS"] == f"${{HOT_RETENTION_DAYS:-{days.removesuffix('d')}}}"
+        told = (COMPOSE / "params" / f"{name}.env").read_text().splitlines()
+        assert f"victoriametrics.retention={days.removesuffix('d')} days" in told
     assert "-dedup.minScrapeInterval=1ms" in flags
     text = "\n".join(flags).replace("/storage", str(tmp_path / "s")).replace("=:8428", f"=127.0.0.1:{port}")
     argv = [str(binary), *text.replace("/run/secrets", str(secrets)).split("\n")]

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from otmirror.cli import (
     audit,
+    backup,
     compare,
     dashboards,
     demo,
@@ -60,6 +61,8 @@ app.add_typer(pki.app, name="pki")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(kpi.app, name="kpi")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(backup.app, name="backup")
+app.add_typer(sizing.app, name="sizing")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
@@ -69,7 +72,6 @@ app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
 app.command("rollback")(rollback.rollback)
-app.command("sizing")(sizing.sizing)
 
 
 def main() -> None:

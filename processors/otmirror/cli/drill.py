@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from otmirror.cli.demo import ended_by_signals
+from otmirror.cli.signals import ended_by_signals
 from otmirror.drill.faults import Fault, faults
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.workspace import work

@@ -56,7 +56,7 @@ def peers(say: Callable[[str], object]) -> None:
             _peer(have, say)
         for name in prometheus.PACKAGES:
             _peer(partial(prometheus.checker, name, say), say)
-        for name in ("vmalert", "vmalert-tool"):
+        for name in vmtools.TOOLS:
             _peer(partial(vmtools.tool, name, say), say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)

@@ -49,7 +49,7 @@ def test_a_broker_that_cannot_be_had_is_told_and_is_no_failure(monkeypatch):
     peers = [(brokers, "mosquitto_binary"), (brokers, "kafka_jars"), (nftables, "nft_binary"), (stunnel, "binary")]
     peers += [(haproxy, "binary")]
     peers += [(one, "install") for one in (opa, compose, openbao, opensearch, rsyslog)]
-    peers += 2 * [(prometheus, "checker"), (vmtools, "tool")]
+    peers += 2 * [(prometheus, "checker")] + 4 * [(vmtools, "tool")]
     for module, name in peers:
         monkeypatch.setattr(module, name, missing)
     said: list[str] = []
