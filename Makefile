@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.10 python3 
 	&& echo $$p && break; done))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps demo run test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
+.PHONY: help setup deps demo run drill restore-drill test test-full check format nar sbom lock bench bench-bus bench-opcua bench-source bench-compare soak chaos bus-outage canvas clean up down logs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ demo: setup ## the main job, end to end, for DURATION=60 seconds; writes report.
 
 run: setup ## the same, until Ctrl-C; prints the addresses of the canvas and of VictoriaMetrics
 	@$(BIN)/otmirror demo --forever
+
+drill: setup ## faults on purpose in a pilot of its own, timed until noticed, named and healed: about half an hour
+	@$(BIN)/otmirror drill --output $(WORK)/drill.json --page $(WORK)/drill.md
 
 test: setup ## the essential tests, all tiers
 	@$(BIN)/otmirror setup --only peers
@@ -90,6 +93,9 @@ soak: setup ## an OPC UA source of 10,000 tags for SECONDS=7200 against a server
 chaos: setup ## kill NiFi, its Python processes and VictoriaMetrics again and again: ROUNDS=20
 	@OTMIRROR_CHAOS_ROUNDS=$(or $(ROUNDS),20) $(PYTEST) -m chaos tests/nifi
 
+restore-drill: setup ## back up the running pilot, destroy it, restore it, prove what came back; RPO and RTO
+	@$(BIN)/otmirror backup drill
+
 bus-outage: setup ## take each broker away for SECONDS=300 in mid-run, with real brokers
 	@$(BIN)/otmirror setup --only peers
 	@OTMIRROR_OUTAGE_SECONDS=$(or $(SECONDS),300) $(PYTEST) tests/nifi/test_bus.py
@@ -97,11 +103,11 @@ bus-outage: setup ## take each broker away for SECONDS=300 in mid-run, with real
 canvas: setup ## take docs/canvas.png from the running NiFi (needs Chromium)
 	@$(BIN)/otmirror demo --duration 20 --canvas docs/canvas.png
 
-up: ## the whole stack in containers, needs Docker: PROFILE=pilot or full; see docs/compose.md
-	@compose/up $(or $(PROFILE),pilot)
+up: ## the whole stack in containers, needs Docker: PROFILE=pilot or full, WITH="tsdb core"; see docs/compose.md
+	@compose/up $(or $(PROFILE),pilot) $(WITH)
 
 down: ## stop it; what it stored stays in its volumes
-	@docker compose --profile pilot --profile full --profile setup down
+	@docker compose --profile pilot --profile full --profile setup down --remove-orphans
 
 logs: ## follow what its services say: SERVICE=name for one of them
 	@docker compose --profile pilot --profile full logs --follow --tail 100 $(SERVICE)

@@ -9,22 +9,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from otmirror import samples
 from otmirror.errors import ConfigError, MirrorError
-from otmirror.metrics.figures import Figures
-from otmirror.metrics.meter import Meter, meter_for
+from otmirror.holder import FAULT, C, Holder
 from otmirror.metrics.sink import SinkFigures
 from otmirror.metrics.source import SourceFigures
-from otmirror.notices import Notice, Notices
+from otmirror.notices import Notice
 
 _PERIOD = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", re.IGNORECASE)
@@ -39,6 +37,7 @@ _SECONDS = {
     604800.0: ("w", "wk", "wks", "week", "weeks"),
     31536000.0: ("y", "yr", "yrs", "year", "years"),
 }
+_METRICS = "metrics"
 _UNITS = {name: seconds for seconds, names in _SECONDS.items() for name in names}
 
 
@@ -138,20 +137,6 @@ def name_of(descriptor: Any) -> str:
     return descriptor if isinstance(descriptor, str) else str(descriptor.name)
 
 
-_FAULT, _METRICS = "fault", "metrics"
-
-
-class Part(Protocol):
-    """What a holder keeps: it counts."""
-
-    @property
-    def figures(self) -> Figures:
-        """What it counted."""
-
-
-C = TypeVar("C", bound=Part)
-
-
 def invalid(subject: str, context: Any, build: Callable[[Any], object]) -> list[dict[str, Any]]:
     """Return keyword arguments for NiFi's ValidationResult: empty when `build(context)` accepts the properties.
 
@@ -196,73 +181,12 @@ class Output:
     contents: bytes | None
 
 
-class Holder(Generic[C]):
-    """Keeps the one object that does a processor's work, made on first use.
-
-    NiFi replaces a Python process that died and does not call onScheduled again, so whatever a call needs is made
-    when it is missing.
-    """
-
-    def __init__(self, make: Callable[[Any], C], close: Callable[[C], None], owner: Any = None):
-        """Take how to build the object from a NiFi context, how to end it, and the processor, for its metrics file."""
-        self._make, self._close, self._owner = make, close, owner
-        self._held: C | None = None
-        self._meter: Meter | None = None
-        self._metered = False
-        self._lock = threading.Lock()
-        self.notices = Notices(time.monotonic)
-        """What is wrong before there is an object that could say so itself."""
-
-    def get(self, context: Any) -> C:
-        """Return the object, built from `context` if there is none."""
-        with self._lock:
-            if self._held is None:
-                self._held = self._make(context)
-                self._watch(self._held)
-            return self._held
-
-    @property
-    def meter(self) -> Meter | None:
-        """What keeps the metrics file; None when there is to be none."""
-        # NiFi gives a processor its id only after it was made.
-        if not self._metered and self._owner is not None:
-            self._meter = meter_for(type(self._owner).__name__, self._owner.identifier)
-            self._metered = True
-        return self._meter
-
-    def reset(self) -> None:
-        """End the object, and the metrics file's heartbeat; the next `get` builds a new one."""
-        self.notices.clear(_FAULT)
-        self.drop()
-        if self.meter is not None:
-            self.meter.stop()
-
-    def drop(self) -> None:
-        """End the object as `reset` does, but remember which fault was told, and keep the metrics file."""
-        with self._lock:
-            held, self._held = self._held, None
-            if held is not None:
-                self._watch(None)
-        if held is not None:
-            self._close(held)
-
-    def fault(self) -> None:
-        """Count a call that ended in an error notice."""
-        if self.meter is not None:
-            self.meter.fault()
-
-    def _watch(self, held: C | None) -> None:
-        if self.meter is not None:
-            self.meter.watch(held.figures if held is not None else None)
-            self.meter.start()
-
-
 def prepare(holder: Holder[C], context: Any) -> None:
     """Build the object anew at the start, so that the first call does not have to wait for what it imports.
 
     A mistake in the properties is left for that call to report.
     """
-    holder.notices.clear(_FAULT)
+    holder.notices.clear(FAULT)
     holder.drop()
     if holder.meter is not None:
         holder.meter.start()
@@ -286,14 +210,14 @@ def produce(holder: Holder[Source], context: Any, logger: Any) -> Output | None:
         if output is not None:
             with contextlib.suppress(Exception):
                 source.figures.emitted(table)
-        holder.notices.clear(_FAULT)
+        holder.notices.clear(FAULT)
     except MirrorError as error:
         holder.fault()
-        holder.notices.say("error", _FAULT, str(error))
+        holder.notices.say("error", FAULT, str(error))
         rest(context)
     except Exception as error:
         holder.fault()
-        holder.notices.say("error", _FAULT, f"unexpected {type(error).__name__} while reading: {error}")
+        holder.notices.say("error", FAULT, f"unexpected {type(error).__name__} while reading: {error}")
         # What was read counts as emitted in this source; a new one emits every tag again.
         with contextlib.suppress(Exception):
             holder.drop()
@@ -345,10 +269,10 @@ def consume(holder: Holder[Sink], context: Any, flowfile: Any, logger: Any, want
         sink = holder.get(context)
         attributes = {name: value for name in wanted if (value := flowfile.getAttribute(name)) is not None}
         output = sink.write(content_of(flowfile), attributes)
-        holder.notices.clear(_FAULT)
+        holder.notices.clear(FAULT)
     except MirrorError as error:
         holder.fault()
-        holder.notices.say("error", _FAULT, str(error))
+        holder.notices.say("error", FAULT, str(error))
         output = Output("retry", {"otmirror.error": str(error)}, None)
     except Exception as error:
         holder.fault()

@@ -196,6 +196,74 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+QUEUE_B, QUEUE_FLOWFILES = 10 * 2**30, 1_000_000
+"""Back-pressure of a queue to a store as the flows come: 10 GB of NiFi's, and FlowFiles; the lower one acts."""
+BUFFERED = (100, 1_000, 2_000, 10_000, 50_000, 100_000)
+"""Samples a second of the buffer table."""
+
+
+def buffer_s(samples_s: float) -> float:
+    """Return how many seconds of samples a queue to a store holds before the sources are not called any more."""
+    # One FlowFile a source and second; a large batch is cut.
+    flowfiles = max(_sources(Plant(1, samples_s)), samples_s / MQTT_BATCH)
+    return min(QUEUE_B / (samples_s * NDJSON_B), QUEUE_FLOWFILES / flowfiles)
+
+
+def catch_up_s(samples_s: float, outage_s: float) -> float:
+    """Return the seconds in which one sink process stores what an outage left, beside what goes on coming."""
+    each = 1 / (NDJSON_B / (CONTENT_MB_S * 1e6) + 1 / HOT_STORED_S)
+    return samples_s * outage_s / (each - samples_s) if each > samples_s else math.inf
+
+
+def buffer_table() -> str:
+    """Return a Markdown table of buffers and of catching up, for each of BUFFERED."""
+    lines = [
+        "| samples/s | buffer in each queue | full after | caught up after an outage of 1 h |",
+        "|---:|---:|---:|---:|",
+    ]
+    for rate in BUFFERED:
+        seconds = buffer_s(rate)
+        lines.append(
+            f"| {rate:,} | {number(rate * seconds / 1e6)} million samples | {number(seconds / 60)} min "
+            f"({number(seconds / 3600)} h) | {number(catch_up_s(rate, 3600) / 60)} min |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+PERIODS = (30, 90, 180, 365)
+"""Days of hot retention: phase 1 from the first to the second, phase 2 from the third to the last."""
+RATES = (0.1, 1.0)
+"""Samples a second and tag of the growth table."""
+
+
+def growth(samples_s: float, hot_b: float | None, cold_b: float | None) -> list[Need]:
+    """Return what the stores grow by at a rate and at measured bytes a sample; None: that store was not measured."""
+    stores = (("VictoriaMetrics", hot_b), ("Iceberg", cold_b))
+    return [
+        Need(
+            f"{name}, {days} days", samples_s * DAY_S * days * size / 1e9, "GB",
+            f"{number(samples_s)} /s x {DAY_S:,} s x {days} x {number(size)} bytes",
+        )
+        for name, size in stores if size is not None for days in PERIODS
+    ]  # fmt: skip
+
+
+def growth_table(hot_b: float | None, cold_b: float | None) -> str:
+    """Return a Markdown table: GB of each store by tags, rate and days, at bytes a sample that were measured."""
+    head = [
+        f"{name} {days} d" for name, size in (("hot", hot_b), ("cold", cold_b)) if size is not None for days in PERIODS
+    ]
+    lines = [
+        "| tags | /s | " + " | ".join(f"{column}, GB" for column in head) + " |",
+        "|---:|---:|" + "---:|" * len(head),
+    ]
+    for tags in COLUMNS:
+        for rate in RATES:
+            cells = (number(need.value) for need in growth(tags * rate, hot_b, cold_b))
+            lines.append(f"| {tags:,} | {rate:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 COLUMNS = (1_000, 10_000, 100_000, 1_000_000)
 """Tags of the table in docs/sizing.md."""
 

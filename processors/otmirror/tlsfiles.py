@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otmirror.clock import Clock
-from otmirror.metrics.figures import Figures, put_expiries
+from otmirror.metrics.definitions import EXPIRY
+from otmirror.metrics.figures import Figures
 from otmirror.notices import Notices
 from otmirror.opcua.chain import thumbprint
 from otmirror.opcua.security import InUse, expiring
@@ -77,7 +78,7 @@ class Expiry:
         now = datetime.datetime.fromtimestamp(self._clock.now_us() / 1e6, datetime.timezone.utc)
         for key, message in files.expiring(now):
             notices.say("warn", key, message)
-        put_expiries(figures, files.ends())
+        figures.replace(EXPIRY, dict(files.ends()))
 
 
 def _authority_problems(path: str) -> list[str]:

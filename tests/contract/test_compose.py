@@ -184,12 +184,15 @@ def test_the_compose_command_takes_the_file(stack: dict[str, Any], secrets: Path
 def test_certificates_are_of_the_authority_and_a_second_run_keeps_them(secrets: Path) -> None:
     before = {f.name: f.read_bytes() for f in secrets.iterdir()}
     leaves = [f for f in secrets.glob("*.pem") if not f.name.endswith(".pair.pem") and f.name != "ca.pem"]
-    assert len(leaves) == 7
+    assert len(leaves) == 8
     for leaf in leaves:
         argv = ["openssl", "verify", "-CAfile", secrets / "ca.pem", "-purpose", "sslclient", leaf]
         assert subprocess.run(argv, capture_output=True, check=False).returncode == 0, leaf.name
     argv = ["openssl", "verify", "-CAfile", secrets / "ca.pem", "-verify_hostname", "kafka", secrets / "kafka.pem"]
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    for name in ("redpanda", "stream-relay", "iot-relay", "vault-relay"):
+        argv[-2:] = [name, secrets / "relay.pem"]
+        assert subprocess.run(argv, capture_output=True, check=False).returncode == 0, name
     argv[-2:] = ["mosquitto", secrets / "kafka.pem"]
     assert subprocess.run(argv, capture_output=True, check=False).returncode != 0
     argv = ["openssl", "pkcs12", "-in", secrets / "otmirror-hub.p12", "-passin", f"file:{secrets}/keystore-password",
@@ -342,7 +345,14 @@ def test_victoriametrics_takes_the_flags(services: dict[str, Any], secrets: Path
     if not binary.exists():
         pytest.skip("VictoriaMetrics is not installed: otmirror setup")
     port = free_port()
-    flags = [str(flag) for flag in services["victoriametrics"]["command"]]
+    flags = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(flag)) for flag in services["victoriametrics"]["command"]]
+    # What the flows are told by compose/flows/import is the same variable, their files hold its default.
+    (days,) = [flag.partition("=")[2] for flag in flags if flag.startswith("-retentionPeriod=")]
+    for name in ("pilot", "hub"):
+        environment = services[f"flows-{name}"]["environment"]
+        assert environment["HOT_RETENTION_DAYS"] == f"${{HOT_RETENTION_DAYS:-{days.removesuffix('d')}}}"
+        told = (COMPOSE / "params" / f"{name}.env").read_text().splitlines()
+        assert f"victoriametrics.retention={days.removesuffix('d')} days" in told
     assert "-dedup.minScrapeInterval=1ms" in flags
     text = "\n".join(flags).replace("/storage", str(tmp_path / "s")).replace("=:8428", f"=127.0.0.1:{port}")
     argv = [str(binary), *text.replace("/run/secrets", str(secrets)).split("\n")]

@@ -41,12 +41,14 @@ def cells(file: Path) -> Iterator[tuple[str, int, float | None]]:
 
 
 @contextmanager
-def pilot(folder: Path, plant: list[str], start: bool = True, **options) -> Iterator[Stack]:
+def pilot(
+    folder: Path, plant: list[str], start: bool = True, begin: Callable[[Stack], object] = Stack.start, **options
+) -> Iterator[Stack]:
     """A started pilot in a folder of its own; skips only when its servers cannot be had here."""
     stack = Stack(folder, plant, **options)
     with stack:
         try:
-            stack.start()
+            begin(stack)
         except UnavailableError as error:
             if "Maven" in str(error) or "Java" in str(error) or "was not found" in str(error):
                 pytest.skip(str(error))

@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import uuid
+from pathlib import Path
 
+import lakehouse
 import pytest
 from batches import batch, line
 from pyiceberg.catalog import load_catalog
@@ -14,6 +16,7 @@ from pyiceberg.catalog import load_catalog
 from otmirror.clock import SystemClock
 from otmirror.iceberg import catalog
 from otmirror.iceberg.config import Config
+from otmirror.iceberg.ledger import KEY, Ledger
 from otmirror.iceberg.sink import IcebergSink
 
 T0 = 1_700_000_000_000_000
@@ -107,3 +110,33 @@ def test_a_catalog_that_never_answers(monkeypatch, settings):
         output = sink(uri, **settings).write(batch(line("t", T0, 1)), {})
     assert output.relationship == "retry"
     assert "no answer within the timeout" in output.attributes["otmirror.error"]
+
+
+@pytest.mark.parametrize("named", ["pyiceberg.io.fsspec.FsspecFileIO", "nowhere.Files"])
+def test_a_catalog_that_names_another_library_for_files_is_read_with_our_own(scripted, tmp_path, named):
+    """As Nessie answers: `py-io-impl` in its configuration and with each table."""
+    lakehouse.write(tmp_path, line("t", T0, 1.5))
+    table = lakehouse.open_table(tmp_path)
+    metadata = json.loads(Path(table.metadata_location.removeprefix("file://")).read_text())
+    told = {"py-io-impl": named}
+    loaded = {"metadata-location": table.metadata_location, "metadata": metadata, "config": told}
+
+    def answer(request):
+        config = {"defaults": told, "overrides": told}
+        return 200, json.dumps(config if request.path.startswith("/v1/config") else loaded)
+
+    server = scripted(answer)
+    opened = catalog.open_catalog(Config(catalog_type="rest", uri=server.url, warehouse="warehouse"))
+    rows = opened.load_table("ot.samples").scan().to_arrow().to_pylist()
+    assert [(row["tag"], row["value"]) for row in rows] == [("t", 1.5)]
+
+
+def test_a_catalog_that_tells_the_newest_snapshot_only_knows_the_newest_batch_only(tmp_path):
+    """As Nessie answers: a table's metadata without its history."""
+    for n in range(2):
+        lakehouse.write(tmp_path, line("t", T0 + n, n))
+    metadata = lakehouse.open_table(tmp_path).metadata
+    older, newest = (snapshot.summary[KEY] for snapshot in metadata.snapshots)
+    told = metadata.model_copy(update={"snapshots": metadata.snapshots[-1:]})
+    assert [Ledger().find(metadata, batch) is not None for batch in (older, newest)] == [True, True]
+    assert [Ledger().find(told, batch) is not None for batch in (older, newest)] == [False, True]

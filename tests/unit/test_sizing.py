@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -100,3 +101,26 @@ def test_the_command_answers_a_line_a_need() -> None:
     assert printed.exit_code == 0
     assert "2,000 tags x 0.5 /s" in printed.stdout
     assert len(printed.stdout.splitlines()) == len(sizing.needs(sizing.Plant(1)))
+
+
+def test_a_queue_holds_what_its_thresholds_say() -> None:
+    """10 x 2^30 bytes : 237 bytes are 45.3 million samples: 2,000 /s fill that in 22,652 s, 6.3 hours."""
+    flow = json.loads((PROJECT / "flows" / "pilot.json").read_text())
+    to_store = [c for c in flow["flowContents"]["connections"] if c["name"] == "to VictoriaMetrics"]
+    assert [(c["backPressureDataSizeThreshold"], c["backPressureObjectThreshold"]) for c in to_store] == [
+        ("10 GB", sizing.QUEUE_FLOWFILES)
+    ]
+    assert sizing.QUEUE_B == 10 * 1024**3
+    assert sizing.buffer_s(2_000) == pytest.approx(22_652, abs=1)
+    # Below 44 samples a second the FlowFiles are the limit: one a second, 1,000,000 of them.
+    assert sizing.buffer_s(10) == 1_000_000
+    assert sizing.catch_up_s(75_250, 3600) == pytest.approx(3600, rel=0.01)
+    assert sizing.catch_up_s(200_000, 1) == float("inf")
+
+
+def test_the_buffers_of_the_document_are_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(app, ["sizing", "--buffer"])
+    assert printed.exit_code == 0
+    text = (PROJECT / "docs" / "capacity.md").read_text()
+    (table,) = re.findall(r"<!-- buffer -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert table == printed.stdout

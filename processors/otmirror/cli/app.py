@@ -9,11 +9,14 @@ from rich.console import Console
 
 from otmirror.cli import (
     audit,
+    backup,
     compare,
+    dashboards,
     demo,
     doctor,
     drill,
     flow,
+    kpi,
     lakehouse,
     metrics,
     nar,
@@ -24,6 +27,8 @@ from otmirror.cli import (
     policy,
     prove,
     roles,
+    rollback,
+    rollout,
     secrets,
     setup,
     sizing,
@@ -53,6 +58,11 @@ app.add_typer(supply.app, name="supply")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(slo.app, name="slo")
 app.add_typer(pki.app, name="pki")
+app.add_typer(dashboards.app, name="dashboards")
+app.add_typer(kpi.app, name="kpi")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(backup.app, name="backup")
+app.add_typer(sizing.app, name="sizing")
 app.command("setup")(setup.setup)
 app.command("plant")(plant.plant)
 app.command("demo")(demo.demo)
@@ -61,7 +71,7 @@ app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
 app.command("compare")(compare.compare)
-app.command("sizing")(sizing.sizing)
+app.command("rollback")(rollback.rollback)
 
 
 def main() -> None:

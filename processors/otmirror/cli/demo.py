@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from otmirror.cli.signals import ended_by_signals
 from otmirror.demo import report, run
 from otmirror.demo.canvas import take_picture
-from otmirror.demo.monitoring import Monitoring
 from otmirror.demo.stack import Stack
 from otmirror.workspace import work
 
@@ -44,10 +41,10 @@ def demo(
         say=lambda step: console.print(f"[{time.monotonic() - began:5.1f} s] {step}", markup=False),
     )  # fmt: skip
     try:
-        with stack, _ended_by_signals():
+        with stack, ended_by_signals():
             stack.start()
             if monitoring or forever:
-                _show_monitoring(stack.start_monitoring(fixed=True))
+                _show_monitoring(stack)
             if forever:
                 _stay(stack)
                 return
@@ -59,22 +56,6 @@ def demo(
     show(result)
     console.print(f"report: {output.resolve()}   data and logs: {stack.folder}", markup=False, soft_wrap=True)
     raise typer.Exit(0 if result.audit.complete else 1)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End what runs within on Ctrl-C, SIGTERM or a lost terminal; after it another one does nothing."""
-    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # What is ignored from outside, as nohup does, stays so.
-    wanted = [sign for sign in signs if signal.getsignal(sign) is not signal.SIG_IGN]
-    for sign in wanted:
-        signal.signal(sign, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        # The shell sends SIGHUP beside the kernel, and people are impatient: servers must end nevertheless.
-        for sign in wanted:
-            signal.signal(sign, signal.SIG_IGN)
 
 
 def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
@@ -93,8 +74,11 @@ def _mirror(stack: Stack, duration: float, canvas: Path | None) -> report.Run:
         return run.record(stack, duration, watch, before_stop=picture)
 
 
-def _show_monitoring(monitoring: Monitoring) -> None:
+def _show_monitoring(stack: Stack) -> None:
+    monitoring = stack.start_monitoring(fixed=True)
+    stack.start_pages()
     console.print(
+        f"dashboards:       {stack.pages.url}\n"
         f"monitoring store: {monitoring.url}/vmui/\nmetrics:          {monitoring.exporter_url}/metrics\n"
         f"alerts:           {monitoring.vmalert_url or 'none'}",
         markup=False,

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from otmirror.cli.signals import ended_by_signals
 from otmirror.drill.faults import Fault, faults
 from otmirror.errors import ConfigError, MirrorError, UnavailableError
 from otmirror.workspace import work
@@ -37,7 +38,7 @@ def drill(
     It touches nothing but what it starts itself, in the work folder. Exit status 1 when a goal is missed: an alert
     within two minutes, the doctor right in nine of ten, every runbook's commands working, all data fresh again.
     """
-    from otmirror.drill import report, run, watch
+    from otmirror.drill import report, run
     from otmirror.drill.stack import DrillStack
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -53,15 +54,20 @@ def drill(
 
     stack = DrillStack(work() / "drill", say=say)
     lost: dict[str, object] = {}
-    with stack:
+    with stack, ended_by_signals():
         stack.start()
         stack.run()
         stack.start_monitoring()
-        it = run.Drill(stack, watch.Alerts(stack.alerts), say)
+        it = run.Drill(stack, say)
         if not it.healthy(run.START):
             raise UnavailableError(f"no fresh data after {run.START:.0f} s; see {stack.nifi.app_log}")
         say("data is fresh: the drill begins")
-        outcomes = it.work_off(chosen)
+        try:
+            it.work_off(chosen)
+        except KeyboardInterrupt:
+            say("stopped: what was done so far is told")
+            it.outcomes = it.outcomes[:-1]
+        outcomes = it.outcomes
         if audit:
             try:
                 lost = run.lost(stack)

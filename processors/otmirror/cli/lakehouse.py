@@ -56,7 +56,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where the tables are, as every sub-command is told before its name."""
 
     warehouse: str | None
@@ -70,8 +70,8 @@ class _Place:
     region: str | None
     more: dict[str, str]
 
-    def config(self) -> Config:
-        """Return the settings; an sqlite catalog has to be there.
+    def config(self, there: bool = True) -> Config:
+        """Return the settings; an sqlite catalog has to be `there`.
 
         Raises:
             ConfigError: with every mistake.
@@ -96,7 +96,7 @@ class _Place:
             s3_secret_key=os.environ.get("OTMIRROR_S3_SECRET_KEY"),
             more=self.more,
         )
-        if config.catalog_type == "sqlite" and not Path(f"{config.folder}/catalog.db").is_file():
+        if there and config.catalog_type == "sqlite" and not Path(f"{config.folder}/catalog.db").is_file():
             raise ConfigError(f"--warehouse: there is no catalog.db in {config.folder}; nothing was written there yet")
         return config
 
@@ -113,7 +113,7 @@ def place(
     s3_region: Region = None,
     property_: Property = None,
     secret: Secret = None,
-) -> _Place:
+) -> Place:
     """Take where the tables are; the same words as WriteIceberg's properties.
 
     Raises:
@@ -125,7 +125,7 @@ def place(
         if variable not in os.environ:
             raise ConfigError(f"--secret {name}: the environment variable {variable} is not set")
         more[name] = os.environ[variable]
-    return _Place(
+    return Place(
         warehouse,
         uri,
         catalog_type,
@@ -139,7 +139,7 @@ def place(
     )
 
 
-def _located(command: Callable[..., None]) -> Callable[..., None]:
+def located(command: Callable[..., None]) -> Callable[..., None]:
     """Give a sub-command the options of `place`; it gets their result as its first argument."""
     asked = inspect.signature(place, eval_str=True).parameters
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
@@ -155,8 +155,8 @@ def _located(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @app.command()
-@_located
-def status(at: _Place, as_json: AsJson = False) -> None:
+@located
+def status(at: Place, as_json: AsJson = False) -> None:
     """Show rows, files, snapshots and duplicates of the tables. Reads the keys of days that were not merged yet."""
     from otmirror.iceberg import days, maintenance, rewrite, upkeep
 
@@ -186,9 +186,9 @@ def status(at: _Place, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@_located
+@located
 def maintain(
-    at: _Place,
+    at: Place,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     older_than: Annotated[
         str, typer.Option(help="Remove files that nothing refers to from this age on; at least 1 hour.")
@@ -249,9 +249,9 @@ def _show(report: dict[str, object], dry_run: bool) -> None:
 
 
 @app.command()
-@_located
+@located
 def view(
-    at: _Place,
+    at: Place,
     dialect: Annotated[str, typer.Option(help="trino, spark or duckdb.")] = "trino",
     relation: Annotated[
         str | None, typer.Option(help="The samples table as the engine calls it. [default: NAMESPACE.TABLE]")

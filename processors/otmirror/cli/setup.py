@@ -15,6 +15,8 @@ from rich.console import Console
 from otmirror.embedded import (
     brokers,
     bundle,
+    compose,
+    haproxy,
     install,
     java,
     nftables,
@@ -45,20 +47,25 @@ def peers(say: Callable[[str], object]) -> None:
     """Install what only the tests need: Node.js, brokers and others; tests that lack one skip and say so."""
     # The compiler works while the others wait for the network.
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(_peer, lambda: opa.install(say), say)
+        building = pool.submit(_built, say)
         if not (shutil.which("node") and shutil.which("npm")):
             say("Node.js: installing Debian's package for the tests against devices of another make")
             if not apt_install("nodejs", "npm"):
                 say("Node.js could not be installed: the tests that need it will skip (apt-get install nodejs npm)")
-        for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install):
+        for have in (brokers.mosquitto_binary, nftables.nft_binary, stunnel.binary, rsyslog.install, haproxy.binary):
             _peer(have, say)
         for name in prometheus.PACKAGES:
             _peer(partial(prometheus.checker, name, say), say)
-        for name in ("vmalert", "vmalert-tool"):
+        for name in vmtools.TOOLS:
             _peer(partial(vmtools.tool, name, say), say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)
         building.result()
+
+
+def _built(say: Callable[[str], object]) -> None:
+    for build in (opa.install, compose.install):
+        _peer(partial(build, say), say)
 
 
 def _peer(have: Callable[[], object], say: Callable[[str], object]) -> None:

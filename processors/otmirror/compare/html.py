@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -11,45 +10,30 @@ import numpy as np
 from otmirror import __version__
 from otmirror.compare.findings import KINDS, Finding
 from otmirror.compare.options import Window, parse_moment
+from otmirror.compare.page import head, table
 from otmirror.compare.plots import lag_plot, match_plot, tag_plot
 from otmirror.compare.report import Verdict, both_figures, counted, figures, groups, headline
 from otmirror.compare.run import Comparison
 
 _SHOWN = 20
-_NUMBER = re.compile(r"[-+]?[\d,.]+( ?%| s)?")
 _PLOTS = 24
 """Tags with a plot: those with an alarm first, of each kind some."""
-_STYLE = """
-:root{color-scheme:light}body{font:15px/1.45 system-ui,sans-serif;color:#1c2733;
-max-width:1080px;margin:24px auto;padding:0 16px}
-h1{font-size:24px}h2{font-size:19px;margin-top:32px}h3{font-size:16px;margin:20px 0 4px}
-table{border-collapse:collapse;margin:8px 0}td,th{border:1px solid #d4dbe2;padding:3px 9px;text-align:left;
-vertical-align:top}
-th{background:#eef2f6}td.n{text-align:right;font-variant-numeric:tabular-nums}code{overflow-wrap:anywhere}
-.v{padding:10px 14px;border-radius:6px;font-weight:600}.green{background:#d9f2e0;color:#10552b}
-.red{background:#fbdedb;color:#8a1c12}
-.note{color:#5b6b7a}.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:12px}
-.plots figure{margin:0;border:1px solid #d4dbe2;border-radius:6px;padding:6px}
-figcaption{font-size:13px;overflow-wrap:anywhere}
-.l{color:#1f77b4}.r{color:#d9601a}"""
 
 
 def to_html(found: Comparison, verdict: Verdict) -> str:
     """Return the report as one HTML document."""
     state = "green" if verdict.green else "red"
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>Parallel run {escape(found.window.name)}</title><style>{_STYLE}</style>",
+        head(f"Parallel run {found.window.name}"),
         f"<h1>Parallel run, {escape(found.window.name)}</h1>",
         f"<p class='v {state}'>{escape(headline(verdict))}</p>",
         f"<p><b class=l>left</b> {escape(found.left)}<br><b class=r>right</b> {escape(found.right)}</p>",
         "<h2>Gate</h2>",
-        _table(("check", "limit", "measured", ""),
+        table(("check", "limit", "measured", ""),
                [(c.rule, c.limit, c.measured, "passed" if c.passed else "FAILED") for c in verdict.checks]),
         "<h2>Totals</h2>",
-        _table(("", "left", "right"), figures(found)),
-        _table(("both", ""), both_figures(found)),
+        table(("", "left", "right"), figures(found)),
+        table(("both", ""), both_figures(found)),
         *_pictures(found),
         *_quality(found),
         *_findings(found),
@@ -59,17 +43,6 @@ def to_html(found: Comparison, verdict: Verdict) -> str:
         "Time-weighted mean: TimeAverage of OPC 10000-13, 5.4.3.6.</p></html>",
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}" for cell in head)
-    body = "".join("<tr>" + "".join(_cell(cell, n) for n, cell in enumerate(row)) for row in rows)
-    return f"<table><tr>{top}{body}</table>"
-
-
-def _cell(text: str, column: int) -> str:
-    number = column and _NUMBER.fullmatch(text)
-    return f"<td{' class=n' if number else ''}>{escape(text)}"
 
 
 def _pictures(found: Comparison) -> list[str]:
@@ -87,7 +60,7 @@ def _quality(found: Comparison) -> list[str]:
         return []
     names = ("bad", "uncertain", "good")
     rows = [(f"left {name}", *(f"{int(n):,}" for n in counts[place])) for place, name in enumerate(names)]
-    return ["<h2>Quality at the same times</h2>", _table(("", *(f"right {name}" for name in names)), rows)]
+    return ["<h2>Quality at the same times</h2>", table(("", *(f"right {name}" for name in names)), rows)]
 
 
 def _findings(found: Comparison) -> list[str]:
@@ -99,7 +72,7 @@ def _findings(found: Comparison) -> list[str]:
         note = "" if kind.alarm else " <span class=note>(no fault)</span>"
         parts.append(f"<h3>{escape(kind.title + side + what)}: {counted(group.tags)}{note}</h3>"
                      f"<p>{escape(kind.meaning)}. <b>To do:</b> {escape(kind.remedy)}.</p>")  # fmt: skip
-        parts.append(_table(("tag", "evidence"), [(f.tag, f.evidence) for f in group.findings[:_SHOWN]]))
+        parts.append(table(("tag", "evidence"), [(f.tag, f.evidence) for f in group.findings[:_SHOWN]]))
         if len(group.findings) > _SHOWN:
             parts.append(f"<p class=note>... and {len(group.findings) - _SHOWN:,} more in the JSON.</p>")
     return [*parts, "<p>None.</p>"] if len(parts) == 1 else parts

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otmirror.demo.monitoring import EXPORTER_PORT, PORT, Monitoring
+from otmirror.demo.pages import Pages
 from otmirror.demo.stores import Lakehouse
 from otmirror.embedded.processes import Server, claim, wait_until
 from otmirror.embedded.server import EmbeddedNifi
@@ -57,6 +58,7 @@ class Stack:
         self.plant = Server("plant", self.folder / "plant")
         self.lakehouse = Lakehouse(self.folder / "warehouse")
         self.monitoring: Monitoring | None = None
+        self.pages = Pages(self.folder / "pages")
         self.group = ""
 
     @property
@@ -79,6 +81,16 @@ class Stack:
         Raises:
             MirrorError: a part does not start, or the flow is not valid; the message says which and why.
         """
+        self.start_platform()
+        self.say("importing flows/pilot.json")
+        self.import_flow()
+
+    def start_platform(self) -> None:
+        """Start everything anew, without a flow.
+
+        Raises:
+            MirrorError: a part does not start; the message says which and why.
+        """
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -88,8 +100,6 @@ class Stack:
         self.victoriametrics.start()
         self.say("starting NiFi")
         self.nifi.start()
-        self.say("importing flows/pilot.json")
-        self.import_flow()
 
     def start_monitoring(self, fixed: bool = False) -> Monitoring:
         """Watch what `start` started, from now on to `stop`; on the usual ports if they are free when `fixed`."""
@@ -99,6 +109,11 @@ class Stack:
         )  # fmt: skip
         self.monitoring.start()
         return self.monitoring
+
+    def start_pages(self) -> None:
+        """Show the dashboards of what `start_monitoring` watches, up to `stop`."""
+        if self.monitoring:
+            self.pages.start(self.monitoring.url, self.victoriametrics.url)
 
     def start_plant(self) -> None:
         """Start the plant and wait until it serves."""
@@ -185,6 +200,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop whatever runs. May be called more than once."""
+        self.pages.stop()
         # One that an earlier command left behind is ended too.
         (self.monitoring or Monitoring(self.folder / "monitoring", "", "", [])).stop()
         self.nifi.stop()

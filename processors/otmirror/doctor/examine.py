@@ -126,6 +126,8 @@ def examine(site: Site, leave_devices: bool = False, environ: Mapping[str, str] 
     it.looked.append("NiFi")
     facts.figures = figures.read(site.metrics, facts.views)
     it.run(_probes(site, facts, rest[0] if rest else None, leave_devices, environ, now))
+    if any(one.code == "samples-rejected" for one in it.found):
+        it.found += figures.late_clocks(facts.figures)
     causes, notes = diagnose([_dated(one, facts.figures) for one in _once(it.found)])
     # An old complaint tells when a trouble began that is there still; by itself it is history.
     notes = [one for one in notes if one.since is None or one.since > now - _RECENT]

@@ -62,7 +62,7 @@ def verdict(report: Report) -> str:
 def show(report: Report, console: Console) -> None:
     """Print the causes with their consequences, the notes, and the verdict."""
     if report.causes or report.notes:
-        table = Table(title=f"{report.site.url}  {', '.join(report.flows)}", title_justify="left", show_lines=False)
+        table = Table(title=Text(f"{report.site.url}  {', '.join(report.flows)}"), title_justify="left")
         for name in ("", "what", "where", "since", "found", "runbook"):
             table.add_column(name, overflow="fold")
         for number, cause in enumerate(report.causes, 1):

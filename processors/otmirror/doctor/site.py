@@ -83,6 +83,8 @@ def find(
     folders = metrics or ((Path(named),) if named else ())
     if url:
         return Site(url, None, None, flow, folders, exporter)
+    if home and not home.is_dir():
+        raise ConfigError(f"--home {home}: there is no such folder")
     server = EmbeddedNifi(home) if home else _in_work_folder()
     login = None
     if server.client:

@@ -43,7 +43,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     noticed = [one.detect_s for one in outcomes if one.detect_s is not None]
     recovered = [one.recover_s for one in outcomes if one.recover_s is not None]
     return {
-        "faults": len(outcomes),
+        "made": len(outcomes),
         "noticed": len(noticed),
         "noticed_within_goal": sum(value <= GOAL_S for value in noticed),
         "named": sum(one.named for one in outcomes),
@@ -58,7 +58,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def met(outcomes: Sequence[Outcome]) -> bool:
     """Return whether the goals are met: all noticed in time, nine of ten named, all recovered, every runbook works."""
     told = summary(outcomes)
-    count = told["faults"]
+    count = told["made"]
     return bool(
         count and told["noticed_within_goal"] == count and told["named"] >= GOAL_RIGHT * count
         and told["recovered"] == count and told["runbook_lines"] == told["runbook_lines_that_work"]
@@ -98,7 +98,7 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
     lines += [
         "",
         f"{told['time'][:16].replace('T', ' ')} UTC, {told['conditions']}. Noticed: {told['noticed']} of "
-        f"{told['faults']}, {told['noticed_within_goal']} within {GOAL_S:.0f} s ({_told(noticed)}). The doctor named "
+        f"{told['made']}, {told['noticed_within_goal']} within {GOAL_S:.0f} s ({_told(noticed)}). The doctor named "
         f"the cause in {told['named']}. Recovered: {told['recovered']} ({_told(recovered)}). Runbooks: "
         f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
     ]

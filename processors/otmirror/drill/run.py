@@ -14,6 +14,7 @@ from otmirror.drill import watch
 from otmirror.drill.faults import Fault
 from otmirror.drill.stack import DrillStack
 from otmirror.embedded.processes import wait_until
+from otmirror.embedded.vmalert import Firing
 from otmirror.errors import MirrorError, UnavailableError
 from otmirror.metrics.text import lines
 from otmirror.workspace import PROJECT
@@ -56,8 +57,9 @@ class Drill:
     """A pilot that runs and is watched, for faults to be made in."""
 
     stack: DrillStack
-    alerts: watch.Alerts
     say: Callable[[str], object] = print
+    patient: bool = True
+    """Whether a fault is over only when its alert is gone; else when data is fresh again."""
     outcomes: list[Outcome] = field(default_factory=list)
     fired: set[str] = field(default_factory=set)
     """The names of all alerts that were seen firing."""
@@ -84,7 +86,7 @@ class Drill:
         return self.outcomes
 
     def _one(self, fault: Fault, outcome: Outcome) -> None:
-        before = self.alerts.firing()
+        before = self._firing()
         # What fires already is no notice of this fault.
         wall = time.time()
         fault.inject(self.stack)
@@ -99,9 +101,9 @@ class Drill:
             outcome.heal_s = healing - began
         self._recover(fault, outcome, began)
 
-    def _firing(self) -> list[watch.Alert]:
+    def _firing(self) -> list[Firing]:
         try:
-            told = self.alerts.firing()
+            told = self.stack.monitoring.firing() if self.stack.monitoring else []
         except UnavailableError:
             return []
         self.fired |= {alert.name for alert in told}
@@ -112,7 +114,7 @@ class Drill:
             # One that began before the fault is of an earlier trouble.
             right = [a for a in self._firing() if a.name in fault.alerts and a.since >= wall - 1]
             if right:
-                outcome.alert, outcome.runbook = right[0].name, right[0].runbook
+                outcome.alert, outcome.runbook = right[0].name, right[0].annotations.get("runbook_url", "")
             return bool(right)
 
         if wait_until(noticed, NOTICE, _EVERY):
@@ -143,7 +145,7 @@ class Drill:
 
     def _recover(self, fault: Fault, outcome: Outcome, began: float) -> None:
         """Wait until data is fresh again and the alert gone; one that looks back for minutes is not waited for."""
-        is_fresh, cleared = False, fault.remembers or outcome.alert is None
+        is_fresh, cleared = False, not self.patient or fault.remembers or outcome.alert is None
 
         def recovered() -> bool:
             nonlocal is_fresh, cleared

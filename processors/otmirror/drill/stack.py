@@ -88,11 +88,6 @@ class DrillStack(Stack):
         self.monitoring.start()
         return self.monitoring
 
-    @property
-    def alerts(self) -> str:
-        """The address of what judges the alert rules; empty before `start_monitoring`."""
-        return self.monitoring.vmalert_url if self.monitoring else ""
-
     def restart_hot(self, *flags: str) -> None:
         """Start VictoriaMetrics again at its port, with further flags."""
         port = self.victoriametrics.port

@@ -1,4 +1,4 @@
-"""Who notices: the alerts that fire, the doctor's word, and whether what a runbook tells to type works."""
+"""The doctor's word, and whether what a runbook tells to type works."""
 
 from __future__ import annotations
 
@@ -25,54 +25,8 @@ _PATIENCE = 240.0
 """Seconds that a command of a runbook may take."""
 _ANSWERS = (0, 1, 7, 28, 52, 56)
 """Exit statuses that tell something: ours are 1 with findings; curl's say that nobody answers (curl(1))."""
+_PACKAGES = Path(__file__).resolve().parents[2]
 QUERIES, COMMANDS = ("promql",), ("sh", "console", "bash")
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alert that fires: its name, since when (seconds since 1970) and where its runbook is."""
-
-    name: str
-    since: float
-    runbook: str
-
-
-class Alerts:
-    """What vmalert says fires."""
-
-    def __init__(self, url: str):
-        """Take vmalert's address."""
-        self._url = url.rstrip("/")
-
-    def firing(self) -> list[Alert]:
-        """Return the alerts that fire now.
-
-        Raises:
-            UnavailableError: vmalert does not answer.
-        """
-        try:
-            with session(self._url) as asking:
-                told = asking.get(f"{self._url}/api/v1/rules", params={"type": "alert"}, timeout=5).json()
-        except (requests.RequestException, ValueError):
-            raise UnavailableError(f"vmalert at {self._url} does not answer") from None
-        return [
-            Alert(rule["name"], _moment(alert["activeAt"]), (alert.get("annotations") or {}).get("runbook_url", ""))
-            for group in told["data"]["groups"]
-            for rule in group["rules"]
-            for alert in rule.get("alerts") or ()
-            if alert.get("state") == "firing"
-        ]
-
-    def names(self) -> frozenset[str]:
-        """Return the names of the alerts that fire now."""
-        return frozenset(alert.name for alert in self.firing())
-
-
-def _moment(text: str) -> float:
-    from datetime import datetime
-
-    # Go writes nanoseconds, Python takes microseconds.
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00")).timestamp()
 
 
 def ask_doctor(home: Path, exporter: str, flow: str) -> dict[str, Any]:
@@ -154,6 +108,7 @@ def environment_of(folder: Path, known: Mapping[str, str], commands: Sequence[st
     folder.mkdir(parents=True, exist_ok=True)
     for name in commands:
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n', encoding="utf-8")
+        here = f'PYTHONPATH="{_PACKAGES}${{PYTHONPATH:+:$PYTHONPATH}}" exec "{sys.executable}" -m {name} "$@"'
+        script.write_text(f"#!/bin/sh\n{here}\n", encoding="utf-8")
         script.chmod(0o755)
     return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **known}

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from otmirror.embedded import gomodule
 from otmirror.embedded.install import locked
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import PROJECT, work
@@ -71,24 +72,9 @@ def _speaks_v1(binary: str) -> bool:
 
 
 def _build(target: Path, say: Callable[[str], object]) -> Path:
-    go = shutil.which("go")
-    if not go:
+    if not shutil.which("go"):
         raise UnavailableError(
             "OPA: put the program opa (1.0 or newer) on PATH, name it in OPA_BINARY, or install Go 1.26 to build it"
         )
     say(f"OPA: building {version()} with Go (about a minute)")
-    part, log = target.with_suffix(".part"), target.parent / "opa.log"
-    # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
-    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false -mod=readonly".strip()
-    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": flags}
-    command = [go, "build", "-ldflags=-s -w", "-o", str(part), "."]
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(command, cwd=MODULE, env=env, stdout=output, stderr=output, check=False)
-        if done.returncode:
-            raise UnavailableError(f"OPA: the build failed, see {log}")
-        return part.replace(target)
-    except OSError as error:
-        raise UnavailableError(f"OPA: {go} cannot build it: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    return gomodule.build("opa", MODULE, target)

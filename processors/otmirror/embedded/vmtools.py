@@ -1,19 +1,17 @@
-"""VictoriaMetrics' programs, built from one version of its sources: vmalert, vmalert-tool, vmbackup, vmrestore."""
+"""VictoriaMetrics' companions from the same sources as the server: vmalert, vmalert-tool, vmbackup, vmrestore."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from otmirror.embedded import gomodule
 from otmirror.embedded.install import locked
 from otmirror.errors import ConfigError, UnavailableError
 from otmirror.workspace import work
 
 VERSION = "v1.151.0"
-"""Of the server and its companions."""
 TOOLS = ("vmalert", "vmalert-tool", "vmbackup", "vmrestore")
 _MODULE = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 
@@ -45,18 +43,6 @@ def tool(name: str, say: Callable[[str], object] = print) -> Path:
 
 def go_install(name: str, target: Path, say: Callable[[str], object]) -> bool:
     """Build a program of VictoriaMetrics with Go into `target`; return whether that worked. A log lies beside it."""
-    go = shutil.which("go")
-    if not go:
-        return False
-    say(f"{name}: building {VERSION} with Go (about a minute)")
-    # Two compilers at once, so that a small machine stays usable; the caller's own flags hold beside it.
-    flags = f"{os.environ.get('GOFLAGS', '')} -p=2 -buildvcs=false".strip()
-    env = {**os.environ, "GOBIN": str(target.parent), "CGO_ENABLED": "0", "GOFLAGS": flags}
-    with (target.parent / f"{name}.log").open("wb") as output:
-        done = subprocess.run(
-            [go, "install", f"{_MODULE}/{name}@{VERSION}"], env=env, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
-        return False
-    (target.parent / name).replace(target)
-    return True
+    if shutil.which("go"):
+        say(f"{name}: building {VERSION} with Go (about a minute)")
+    return gomodule.fetch(name, f"{_MODULE}/{name}", VERSION, target)

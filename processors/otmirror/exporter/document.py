@@ -22,6 +22,8 @@ otmirror metrics serve --folder /var/lib/otmirror/metrics --disk /var/lib/victor
 
 answers at `/metrics` with all files and the disks' free space. Files that were not written for a day, as those of removed
 processors, are left out. node_exporter's textfile collector can read the folder instead.
+The exporter has no login: leave it on loopback, or let a firewall decide who may scrape it. It tells counts, tag areas and
+file names of certificates, no values and no secrets.
 [monitoring/scrape.yaml](../monitoring/scrape.yaml) has the scrape jobs of a whole site.
 
 NiFi's own metrics come from its REST API (`/nifi-api/flow/metrics/prometheus`), VictoriaMetrics' from its `/metrics`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -63,8 +64,8 @@ class Union:
             status = file.stat()
             if self._wall() - status.st_mtime > STALE_S:
                 return None
-            if status.st_size > MOST_BYTES:
-                raise ValueError("too large")
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+                raise ValueError("none of ours")
             content = file.read_text(encoding="utf-8")
             text.parse(content)
             _check(content, file.stem)

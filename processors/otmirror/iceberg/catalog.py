@@ -14,7 +14,9 @@ from pyiceberg import exceptions
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.io import FileIO
 from pyiceberg.table import Table
+from pyiceberg.typedef import EMPTY_DICT, Properties
 from requests.adapters import HTTPAdapter
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
@@ -26,6 +28,7 @@ from otmirror.iceberg.config import Config
 from otmirror.iceberg.durable import S3_CA, DurableFileIO, make_folder
 from otmirror.tlsfiles import AUTHORITY, CERTIFICATE, TlsFiles
 
+_FILE_IO = "py-io-impl"
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
 _CONNECT_TIMEOUT = ("psycopg2", "psycopg", "pymysql", "mysqldb")
@@ -63,6 +66,18 @@ class _RestCatalog(RestCatalog):
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         super()._config_headers(session)
+
+    # What reads and writes files is not the server's to say: Nessie names s3fs, which the bundle does not carry.
+    def _fetch_config(self) -> None:
+        own = self.properties.get(_FILE_IO)
+        super()._fetch_config()
+        self.properties = {name: value for name, value in self.properties.items() if name != _FILE_IO}
+        if own:
+            self.properties[_FILE_IO] = own
+
+    def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
+        told = {name: value for name, value in properties.items() if name != _FILE_IO}
+        return super()._load_file_io(told, location)
 
 
 class _SqlCatalog(SqlCatalog):
@@ -122,8 +137,8 @@ def _properties(config: Config) -> dict[str, Any]:
         "s3.access-key-id": config.s3_access_key,
         "s3.secret-access-key": config.s3_secret_key,
     }
-    if (config.folder and config.catalog_type != "rest") or (config.ca_file and "py-io-impl" not in config.more):
-        given["py-io-impl"] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
+    if (config.folder and config.catalog_type != "rest") or (config.ca_file and _FILE_IO not in config.more):
+        given[_FILE_IO] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
         given[S3_CA] = config.ca_file
     if config.catalog_type == "rest":
         properties["ssl"] = _ssl(config.tls)

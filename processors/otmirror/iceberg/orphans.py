@@ -69,18 +69,27 @@ def references(table: Table) -> set[str]:
     Raises:
         Exception: a manifest or manifest list cannot be read.
     """
-    metadata, names, manifests = table.metadata, {_name(table.metadata_location)}, {}
-    names |= {_name(entry.metadata_file) for entry in metadata.metadata_log}
-    names |= {_name(file.statistics_path) for file in (*metadata.statistics, *metadata.partition_statistics)}
+    logged = {_name(entry.metadata_file) for entry in table.metadata.metadata_log}
+    return logged | {_name(location) for location in locations(table)}
+
+
+def locations(table: Table) -> set[str]:
+    """Return where the files are that a reader of any of the table's snapshots needs, its metadata file among them.
+
+    Raises:
+        Exception: a manifest or manifest list cannot be read.
+    """
+    metadata, found, manifests = table.metadata, {table.metadata_location}, {}
+    found |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     for snapshot in metadata.snapshots:
         if snapshot.manifest_list:
-            names.add(_name(snapshot.manifest_list))
+            found.add(snapshot.manifest_list)
         manifests.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)})
     for path, manifest in manifests.items():
-        names.add(_name(path))
+        found.add(path)
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            names.add(_name(entry.data_file.file_path))
-    return names
+            found.add(entry.data_file.file_path)
+    return found
 
 
 def _listed(table: Table) -> Iterator[File]:

@@ -157,6 +157,7 @@ class IcebergSink:
 
     def _count_duplicate(self, told: Mapping[str, str]) -> None:
         self._duplicates += 1
+        self.figures.add("otmirror_iceberg_duplicate_batches_total")
         now = self._clock.monotonic()
         if now < self._tell_duplicates:
             return
@@ -205,7 +206,6 @@ class IcebergSink:
             for name, count in (("snapshots", writer.snapshots), ("data_files", writer.data_files)):
                 figures.put(f"otmirror_iceberg_{name}", count, table=writer.name)
             if commit.duplicate:
-                figures.add("otmirror_iceberg_duplicate_batches_total")
                 return
             figures.observe("otmirror_iceberg_commit_seconds", seconds)
             if writer.name == f"{self._config.namespace}.{self._config.samples_table}":

@@ -21,6 +21,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 AGES = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 90.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Upper bounds of how old a sample is when it is stored, in seconds."""
 
+EXPIRY = "otmirror_certificate_expiry_timestamp_seconds"
 QUALITIES = ("good", "uncertain", "bad")
 RESULTS = ("stored", "rejected", "retry", "failure")
 REASONS = ("unreadable", "retention", "future", "label", "number", "time", "refused")

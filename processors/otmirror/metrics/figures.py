@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,7 +50,7 @@ class Values:
                 yield key, value
 
     def merged(self, newer: Values) -> Values:
-        """Return both together: counts added, times of what happened last the later ones, of other gauges the newer's."""
+        """Return both together: counts added, of times of what happened last the later, of other gauges the newer."""
         both = Values(dict(newer.numbers), {key: c.copy() for key, c in newer.histograms.items()})
         for key, value in self.numbers.items():
             metric = BY_NAME[key[0]]
@@ -111,6 +111,14 @@ class Figures:
             for key in [key for key in self._values.numbers if key[0] in names]:
                 del self._values.numbers[key]
 
+    def replace(self, name: str, values: Mapping[str, float]) -> None:
+        """Set a gauge of one label for each of its values; what it was before for others is gone."""
+        [label] = definition(name).labels
+        with self._lock:
+            self.forget(name)
+            for text, value in values.items():
+                self.put(name, value, **{label: text})
+
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""
         key = _key(name, HISTOGRAM, labels)
@@ -162,10 +170,3 @@ def definition(name: str) -> Metric:
     if name not in BY_NAME:
         raise ValueError(f"{name} is not in the table of metrics")
     return BY_NAME[name]
-
-
-def put_expiries(figures: Figures, ends: Iterable[tuple[str, float]]) -> None:
-    """Set when certificates end: file and seconds since 1970; those no longer in use go."""
-    figures.forget("otmirror_certificate_expiry_timestamp_seconds")
-    for file, until in ends:
-        figures.put("otmirror_certificate_expiry_timestamp_seconds", until, file=file)

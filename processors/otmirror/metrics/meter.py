@@ -22,14 +22,17 @@ from otmirror.metrics.figures import Figures, Values
 FOLDER = "OTMIRROR_METRICS"
 EVERY = 5.0
 """Seconds between two writes."""
+PATIENCE = 3.0
+"""Seconds that a stop waits for the last write."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Meter:
     """Keeps the metrics file of one processor, from `start` to `stop`, with a thread of its own.
 
-    The thread writes when nothing happens too: NiFi does not call a sink whose queue is empty. It keeps no process
-    alive. Counts of parts that were replaced go on in those of the next.
+    Only the thread touches the disk, so that one that hangs holds up no call. It writes when nothing happens too, as
+    NiFi does not call a sink whose queue is empty, and keeps no process alive. Counts of parts that were replaced go
+    on in those of the next.
     """
 
     def __init__(self, folder: Path, processor: str, identity: str, every: float = EVERY):
@@ -49,13 +52,13 @@ class Meter:
         self._began = time.time()
         self._running = False
         self._lock, self._writing = threading.RLock(), threading.Lock()
-        self._stopped = threading.Event()
+        self._stopped, self._thread = threading.Event(), threading.Thread()
+        self._recalled = False
         self.problem: str | None = None
         """What is wrong with the file; None while it can be written."""
         for kind in ("read", "write"):
             self._own.add("otmirror_metrics_errors_total", 0, kind=kind)
         self._own.add("otmirror_faults_total", 0)
-        self._recall()
 
     def start(self) -> None:
         """Begin to write; nothing happens when it has begun already."""
@@ -65,16 +68,21 @@ class Meter:
             self._running, self._stopped = True, threading.Event()
             self._began = time.time()
             name = f"metrics {self.file.stem}"
-            threading.Thread(target=self._keep, args=(self._stopped,), name=name, daemon=True).start()
+            self._thread = threading.Thread(target=self._keep, args=(self._stopped,), name=name, daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """Write a last time, that the processor is stopped, and end the thread."""
+        """Have a last write say that the processor is stopped, and end the thread.
+
+        A disk that hangs is waited for `PATIENCE` seconds only.
+        """
         with self._lock:
             if not self._running:
                 return
             self._running = False
             self._stopped.set()
-        self.write()
+            thread = self._thread
+        thread.join(PATIENCE)
 
     def watch(self, part: Figures | None) -> None:
         """Go on with the figures of another part; None: there is none now."""
@@ -104,6 +112,7 @@ class Meter:
     def write(self) -> None:
         """Replace the file, as one step for whoever reads it. Never raises; `problem` says what went wrong."""
         with self._writing:
+            self._recall()
             fresh = self.file.with_name(f".{self.file.name}.{os.getpid()}")
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -121,11 +130,17 @@ class Meter:
         while not stopped.is_set():
             self.write()
             stopped.wait(self._every)
+        self.write()
 
     def _recall(self) -> None:
-        """Go on with the counts in the file; one that is not whole is set aside."""
+        """Go on with the counts in the file, once; one that is not whole is set aside."""
+        if self._recalled:
+            return
+        self._recalled = True
         try:
-            self._past = text.parse(self.file.read_text(encoding="utf-8")).lasting()
+            found = text.parse(self.file.read_text(encoding="utf-8")).lasting()
+            with self._lock:
+                self._past = found.merged(self._past)
         except FileNotFoundError:
             return
         except (OSError, ValueError):

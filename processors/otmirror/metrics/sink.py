@@ -23,6 +23,8 @@ MOST_TAGS = 1_000_000
 MOST_AREAS = 50
 """Areas with a series of their own; the others are counted together as `other`."""
 OTHER = "other"
+LATELY = 16
+"""Sets of tags whose places are remembered; a source gives the same ones again and again."""
 
 _WORDS = (
     ("VictoriaMetrics answered", "refused"),
@@ -65,21 +67,33 @@ class Coverage:
         self._area = np.zeros(0, np.int64)
         self._stored = np.zeros(0, np.int64)
         self._good = np.zeros(0, np.int64)
+        self._lately: dict[tuple[int, str, str], tuple[pa.Array, npt.NDArray[np.int64]]] = {}
 
     def see(self, tags: pa.ChunkedArray, ts: npt.NDArray[np.int64], good: npt.NDArray[np.bool_], now_us: int) -> None:
         """Take what was stored: tag, source time and whether the sample is good, a row each."""
         coded = tags.combine_chunks().dictionary_encode()
         if isinstance(coded, pa.ChunkedArray):
             coded = coded.combine_chunks()
-        names = coded.dictionary.to_pylist()
-        self._learn([name for name in names if name not in self._place])
-        places = np.array([self._place.get(name, -1) for name in names], np.int64)
-        rows = places[coded.indices.to_numpy()]
+        rows = self._places(coded.dictionary)[coded.indices.to_numpy()]
         if (rows < 0).any():
             known = rows >= 0
             rows, ts, good = rows[known], ts[known], good[known]
         self._stored[rows] = now_us
         np.maximum.at(self._good, rows[good], ts[good])
+
+    def _places(self, names: pa.Array) -> npt.NDArray[np.int64]:
+        """Return the places of distinct tags, -1 of one too many; batches of the same tags are looked up once."""
+        key = (len(names), names[0].as_py(), names[-1].as_py())
+        known = self._lately.get(key)
+        if known is not None and known[0].equals(names):
+            return known[1]
+        tags = names.to_pylist()
+        self._learn([tag for tag in tags if tag not in self._place])
+        places = np.fromiter((self._place.get(tag, -1) for tag in tags), np.int64, len(tags))
+        if len(self._lately) >= LATELY:
+            self._lately.clear()
+        self._lately[key] = (names, places)
+        return places
 
     def counts(self, now_us: int, fresh_us: float) -> dict[str, tuple[int, int]]:
         """Return, for each area, the tags of the last 24 hours and the fresh ones among them."""
@@ -156,7 +170,5 @@ class SinkFigures(Figures):
     def _look(self) -> None:
         with self._lock:
             counts = self._coverage.counts(self._now_us(), self._fresh_us)
-            self.forget("otmirror_store_tags", "otmirror_store_tags_fresh")
-            for area, (tags, fresh) in counts.items():
-                self.put("otmirror_store_tags", tags, area=area)
-                self.put("otmirror_store_tags_fresh", fresh, area=area)
+        self.replace("otmirror_store_tags", {area: tags for area, (tags, _) in counts.items()})
+        self.replace("otmirror_store_tags_fresh", {area: fresh for area, (_, fresh) in counts.items()})

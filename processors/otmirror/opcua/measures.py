@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otmirror.clock import Clock
-from otmirror.metrics.figures import put_expiries
+from otmirror.metrics.definitions import EXPIRY
 from otmirror.metrics.source import Filling, SourceFigures
 from otmirror.opcua.allowlist import ReadOnlyGuard
 from otmirror.opcua.config import OpcUaConfig
@@ -32,7 +32,7 @@ class Measures:
         if self._connections:
             self.figures.add("otmirror_source_reconnects_total", source=self._source)
         self._connections += 1
-        put_expiries(self.figures, client.expiries)
+        self.figures.replace(EXPIRY, dict(client.expiries))
 
     def skipped(self, polls: int) -> None:
         """Count polls that were left out."""

@@ -35,6 +35,10 @@ def document(path: Path, content: bytes, variables: Mapping[str, str]) -> Docume
     try:
         stack = yaml.safe_load(content)
     except yaml.YAMLError as error:
+        if re.search(r"the tag '!(reset|override)'", str(error)):
+            raise ConfigError(
+                f"compose file {path}: an override of another file; check what `docker compose config` writes of both"
+            ) from None
         raise ConfigError(f"compose file {path}: not YAML: {' '.join(str(error).split())}") from None
     except (RecursionError, ValueError) as error:
         raise ConfigError(f"compose file {path}: not readable: {type(error).__name__}") from None

@@ -51,7 +51,9 @@ class Sync:
         group = self._api.group(self._flow)
         context = self._api.parameter_context(group)
         self._check(secret, context.sensitive)
-        mark = {"context": context.id, "version": secret.version, "written": secret.written}
+        # Names are no secret: the key figures count by them.
+        mark = {"context": context.id, "version": secret.version, "written": secret.written,
+                "names": sorted(secret.values)}  # fmt: skip
         before = self._before(context.id, secret)
         changed = {
             key: value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ PAGE = PROJECT / "docs" / "zones.md"
 PICTURE = PROJECT / "docs" / "zones.svg"
 POLICIES = PROJECT / "security" / "kubernetes"
 RULES = PROJECT / "security" / "nftables"
+CHART = PROJECT / "helm" / "otmirror" / "files" / "zones.json"
+"""The table as the chart's templates read it."""
 _BLOCK = "<!-- made from security/zones.toml: {} -->"
 _END = "<!-- end -->"
 
@@ -35,6 +38,7 @@ def files() -> dict[Path, str]:
         **policies(matrix, example, POLICIES),
         RULES / "router.nft": nftables.router(matrix, example),
         RULES / "edge-nifi.nft": nftables.host(matrix, example, "edge-nifi"),
+        CHART: chart(matrix),
     }
 
 
@@ -42,6 +46,15 @@ def policies(matrix: Matrix, hosts: Hosts, folder: Path, profile: str = "full") 
     """Return the Kubernetes policies, one file a zone in `folder`."""
     made = kubernetes.policies(matrix, hosts, profile)
     return {folder / f"{zone}.yaml": kubernetes.text(found) for zone, found in made.items()}
+
+
+def chart(matrix: Matrix, profile: str = "full") -> str:
+    """Return members and conduits of a profile as JSON."""
+    members = {m.name: {"zone": m.zone, "outside": m.outside} for m in matrix.members.values()}
+    found = [
+        {"name": c.name, "from": c.source, "to": c.to, "ports": list(c.ports), "why": c.why} for c in matrix.of(profile)
+    ]
+    return json.dumps({"members": members, "conduits": found}, indent=1) + "\n"
 
 
 def write(made: Mapping[Path, str]) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from opcua_server import Server, all_bad, all_good, messages, rows, tags
 
 from otmirror.clock import SystemClock
@@ -49,6 +50,18 @@ def test_signed_and_encrypted_reads(
 
 def test_user_and_password_without_security_when_allowed(plant: Server, connect: Connect) -> None:
     assert all_good(rows(connect(plant, TAGS, **USER, allow_plain_password=True).read()))
+
+
+@pytest.mark.usefixtures("trusted")
+def test_the_ends_of_the_certificates_in_use_are_measured(plant: Server, connect: Connect, tmp_path: Path) -> None:
+    reader = connect(plant, TAGS, **ENCRYPT)
+    assert all_good(rows(reader.read()))
+    found = {key[1][0]: value for key, value in reader.figures.collect().numbers.items() if "expiry" in key[0]}
+    own = x509.load_der_x509_certificate((tmp_path / "pki" / "own" / "cert.der").read_bytes())
+    [pinned] = (tmp_path / "pki" / "trusted").iterdir()
+    server = x509.load_der_x509_certificate(pinned.read_bytes())
+    ends = {"cert.der": own, "server": server}
+    assert found == {name: one.not_valid_after_utc.timestamp() for name, one in ends.items()}
 
 
 @pytest.mark.parametrize(

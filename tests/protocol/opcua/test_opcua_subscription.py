@@ -177,6 +177,31 @@ def test_a_queue_that_overflows_is_told_at_the_tag(counting: Server, connect: An
     assert seen.reader.subscriptions.counts["overflows"] == 1
 
 
+def test_a_buffer_that_nobody_empties_is_measured(counting: Server, connect: Any) -> None:
+    """Ten counters, written every 50 ms: some 200 values a second."""
+    source, capacity = "opcua:buffer", 100_000
+    seen = Seen(connect(counting, subscribed(NODES), **{**SETTINGS, "source": source, "buffer": capacity}))
+    seen.until(lambda: seen.good() and seen.reader.subscriptions.live)
+    look = seen.reader.figures.collect
+
+    def measured(name: str) -> float:
+        return look().numbers[(f"otmirror_{name}", (source,))]
+
+    seen.reader.read()
+    first, began = measured("buffer_samples"), time.monotonic()
+    time.sleep(1.0)
+    values = look().numbers
+    held, left = (values[(f"otmirror_buffer_{name}", (source,))] for name in ("samples", "left_seconds"))
+    rate = (held - first) / (time.monotonic() - began)
+    assert held > first + 50
+    assert left == pytest.approx((capacity - held) / rate, rel=0.3)
+    assert measured("buffer_capacity_samples") == capacity
+    assert time.time() - 3 < measured("source_last_good_timestamp_seconds") <= time.time()
+    last = stop_counting(counting)
+    seen.until(lambda: all_arrived(seen, last))
+    assert measured("buffer_samples") == 0
+
+
 def test_an_interval_that_the_server_stretches_is_told(counting: Server, connect: Any) -> None:
     counting.do("publishing", least=1500)
     seen = Seen(connect(counting, subscribed(1), **SETTINGS))

@@ -9,7 +9,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from otmirror.cli import setup
-from otmirror.embedded import brokers, nftables, opa, openbao, opensearch, prometheus, rsyslog, stunnel, vmtools
+from otmirror.embedded import (
+    brokers,
+    compose,
+    haproxy,
+    nftables,
+    opa,
+    openbao,
+    opensearch,
+    prometheus,
+    rsyslog,
+    stunnel,
+    vmtools,
+)
 from otmirror.embedded.pki import Authority
 from otmirror.errors import UnavailableError
 
@@ -35,8 +47,9 @@ def test_a_broker_that_cannot_be_had_is_told_and_is_no_failure(monkeypatch):
 
     monkeypatch.setattr(setup.shutil, "which", lambda name: f"/usr/bin/{name}")
     peers = [(brokers, "mosquitto_binary"), (brokers, "kafka_jars"), (nftables, "nft_binary"), (stunnel, "binary")]
-    peers += [(one, "install") for one in (opa, openbao, opensearch, rsyslog)]
-    peers += 2 * [(prometheus, "checker"), (vmtools, "tool")]
+    peers += [(haproxy, "binary")]
+    peers += [(one, "install") for one in (opa, compose, openbao, opensearch, rsyslog)]
+    peers += 2 * [(prometheus, "checker")] + 4 * [(vmtools, "tool")]
     for module, name in peers:
         monkeypatch.setattr(module, name, missing)
     said: list[str] = []

@@ -19,6 +19,7 @@ FRESH = 10.0
 """Seconds within which a good value came when all is well with a source."""
 BEHIND = 300.0
 """Seconds by which source timestamps may lag behind the moment they are read."""
+_STANDS, _TOO_OLD = 10.0, "retention"
 _BUFFER = 600.0
 """Seconds until a buffer overflows from which on it matters."""
 
@@ -85,6 +86,23 @@ def judge(figures: Iterable[Figures], now: float) -> Iterator[Finding]:
         if one.known:
             yield from _source(one, now, scope)
         yield from _refused(one, scope)
+
+
+def late_clocks(figures: Iterable[Figures]) -> Iterator[Finding]:
+    """Yield which device's clock must be far behind, as samples are being rejected for their age.
+
+    The newest timestamp that was ever read does not move any more then, while good values go on to come.
+    """
+    known = [one for one in figures if one.known]
+    old = any(count and labels.get("reason") == _TOO_OLD for one in known
+              for labels, count in one.each("samples_rejected_total"))  # fmt: skip
+    for one in known if old else ():
+        newest = {labels.get("source"): value for labels, value in one.each("source_newest_sample_timestamp_seconds")}
+        for labels, good in one.each("source_last_good_timestamp_seconds"):
+            name = labels.get("source", "")
+            if good - newest.get(name, good) > _STANDS:
+                text = "its samples are rejected as too old, while good values come: its timestamps are far behind"
+                yield Finding("clock-behind", name, text, newest[name], frozenset({one.processor.name}))
 
 
 def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding]:
