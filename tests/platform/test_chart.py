@@ -255,6 +255,16 @@ def test_who_scrapes_gets_in_and_nobody_else(program: Path, rendered: dict[str, 
     assert rule["spec"]["groups"][0]["rules"][0]["alert"] == "Watchdog"
 
 
+def test_the_alert_rules_of_the_project_are_taken_as_they_are(program: Path) -> None:
+    files = sorted((PROJECT / "monitoring/rules").glob("*.yaml"))
+    if not files:
+        pytest.skip("there are no rules in monitoring/rules")
+    texts = [word for file in files for word in ("--set-file", f"metrics.rules.{file.stem}={file}")]
+    made = kinds(template(program, "hub", more=tuple(texts)), "PrometheusRule")
+    groups = {rule["metadata"]["name"]: rule["spec"]["groups"] for rule in made}
+    assert groups == {f"nifi-hub-{file.stem}": yaml.safe_load(file.read_text())["groups"] for file in files}
+
+
 WRONG = [
     ("image.nifi.tag=latest", "'latest' does not match pattern"),
     ("image.command.digest=sha256:12", "'sha256:12' does not match pattern"),

@@ -238,7 +238,7 @@ def test_the_command_writes_every_form_and_the_metrics(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     day = f"kpi-{datetime.datetime.now(UTC):%Y-%m-%d}"
     assert {file.name for file in out.iterdir()} == {f"{day}.md", f"{day}.html", "kpi.json"}
-    assert 'otmirror_kpi_licence_cost_removed{currency="NOK"} 10.0' in (metrics / "otmirror-kpi.prom").read_text()
+    assert 'otmirror_kpi_licence_cost_removed{currency="NOK"} 10' in (metrics / "otmirror-kpi.prom").read_text()
     told = {one["name"]: one for one in json.loads((out / "kpi.json").read_text())["figures"]}
     assert told["licence_cost_removed"]["value"] == 10
     assert all(one["todo"] for one in told.values() if one["value"] is None)
@@ -269,3 +269,35 @@ hot = 3
         load(file)
     assert len(told.value.problems) == 9
     assert all(str(file) in problem for problem in told.value.problems)
+
+
+def test_the_exporter_serves_the_last_report_and_no_damaged_one(tmp_path: Path) -> None:
+    from otmirror.exporter.union import Union
+
+    figures = [Figure("b", "B", 0.5, "share", metrics=(Metric("cost_per_gb", 0.5, {"currency": 'E"\\R'}),))]
+    report.save(tmp_path / "out", figures, window(0), tmp_path / "metrics")
+    file = tmp_path / "metrics" / report.FILE
+    served = Union([tmp_path / "absent", tmp_path / "metrics"]).render()
+    assert file.read_text() in served
+    assert "otmirror_metrics_unreadable_total 0" in served
+    good = file.read_text()
+    for text in (
+        "",
+        good[:-1],
+        good + good,
+        good + "other 1\n",
+        good + "otmirror_kpi_x 1\n",
+        "otmirror_kpi_success_ratio 1\n",
+    ):
+        file.write_text(text)
+        union = Union([tmp_path / "metrics"])
+        served = union.render()
+        assert "otmirror_kpi" not in served, text
+        assert "otmirror_metrics_unreadable_total 1" in served
+
+
+def test_a_cost_a_gb_of_a_few_megabytes_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volumes, "hot", lambda _: 6e6)
+    monkeypatch.setattr(volumes, "cold", lambda _: 9e6)
+    figure = money.gigabyte(Inputs("EUR", 3600, (), COSTS, Places(hot="http://h", lakehouse="/l")), window(0))
+    assert (figure.value, figure.todo.split(":")[0]) == (None, "the stores hold 15 MB")

@@ -22,6 +22,7 @@ NAMES = {
     for rule in group["rules"]
     if "alert" in rule
 }
+ROOT = typer.main.get_command(app)
 BLOCKS = [block for book in BOOKS.values() for block in book.blocks]
 # Some value of the right form for each placeholder.
 EXAMPLES = {
@@ -36,7 +37,7 @@ def filled(word):
 
 def parse(words):
     """Let the command's own parser read the words, without running it; returns the command's name."""
-    command, context = typer.main.get_command(app), None
+    command, context = ROOT, None
     while hasattr(command, "commands"):
         assert words, "a command is missing"
         assert words[0] in command.commands, f"there is no command {' '.join(words)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ def serve(
     """Answer at /metrics with the metrics of all processors, until it is stopped."""
     if not folder:
         raise ConfigError(f"name the folder of the metrics files with --folder, or set {FOLDER} as for NiFi")
+    # A container's first process ends on SIGTERM only when it says so.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Exporter(address(listen), Union(folder, disk or ())) as server:
         console.print(f"metrics of {', '.join(map(str, folder))} at {server.url}", markup=False, soft_wrap=True)
         try:

@@ -23,7 +23,7 @@ def install(say: Callable[[str], object] = print) -> Path:
     Raises:
         UnavailableError: there is no Go, or the build fails.
     """
-    return gomodule.install("merge", MODULE, say)
+    return gomodule.install("compose-merge", MODULE, say)
 
 
 def merged(program: Path, stacks: Sequence[tuple[Sequence[str], Sequence[Path]]]) -> list[Stack]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from otmirror.kpi import report
 from otmirror.metrics import text
 from otmirror.metrics.definitions import BY_NAME, EXPORTER, METRICS
 
@@ -43,10 +44,14 @@ class Union:
                 found += 1
                 for name, line in lines:
                     families.setdefault(name, []).append(line)
+        figures = self._figures()
         for name, labels, value in self._own(found):
             families.setdefault(name, []).append(text.line(name, labels, value))
-        return "".join(
-            text.heading(metric) + "".join(families[metric.name]) for metric in METRICS if metric.name in families
+        return (
+            "".join(
+                text.heading(metric) + "".join(families[metric.name]) for metric in METRICS if metric.name in families
+            )
+            + figures
         )
 
     def _files(self) -> Iterable[Path]:
@@ -54,7 +59,7 @@ class Union:
         for folder in self._folders:
             # Temporary files begin with a dot.
             for file in sorted(folder.glob("[!.]*.prom")):
-                if file.name not in seen:
+                if file.name not in seen and file.name != report.FILE:
                     seen.add(file.name)
                     yield file
 
@@ -78,6 +83,19 @@ class Union:
                 self._errors += 1
             return None
         return [(name, line) for name, line in found if name is not None]
+
+    def _figures(self) -> str:
+        """Return the last report of `otmirror kpi` in the first folder that has one, however old: it tells its time."""
+        for folder in self._folders:
+            try:
+                content = (folder / report.FILE).read_text(encoding="utf-8")
+                return report.checked(content)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                with self._lock:
+                    self._errors += 1
+        return ""
 
     def _own(self, files: int) -> Iterable[tuple[str, list[tuple[str, str]], float]]:
         yield "otmirror_metrics_files", [], files

@@ -12,6 +12,8 @@ from otmirror.kpi.inputs import Cost, Inputs
 from otmirror.rollout.prometheus import Prometheus
 
 GB = 1e9
+LEAST_GB = 1.0
+"""Below it a cost a GB would be a large number that says nothing."""
 
 
 def figures(inputs: Inputs, window: Window, store: Prometheus | None) -> list[Figure]:
@@ -65,8 +67,9 @@ def gigabyte(inputs: Inputs, window: Window) -> Figure:
         hot, cold = volumes.hot(places.hot) / GB, volumes.cold(places.lakehouse) / GB
     except MirrorError as error:
         return missing(name, title, str(error))
-    if hot + cold <= 0:
-        return missing(name, title, "the stores hold nothing yet")
+    if hot + cold < LEAST_GB:
+        held = f"the stores hold {number((hot + cold) * 1e3)} MB"
+        return missing(name, title, f"{held}: below {LEAST_GB:g} GB a cost a GB says nothing; mirror on")
     total = sum(one.a_year for one in inputs.costs)
     how = f"({_sum(inputs.costs)}) / ({hot:.6g} GB hot + {cold:.6g} GB cold)"
     source = f"inputs file; vm_data_size_bytes of {places.hot}; manifests of {places.lakehouse}"

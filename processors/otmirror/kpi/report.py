@@ -9,6 +9,7 @@ from pathlib import Path
 
 from otmirror import __version__
 from otmirror.kpi.figure import Figure, Metric, Window
+from otmirror.metrics import text
 from otmirror.rollout.evidence import write_text
 from otmirror.rollout.sheet import Sheet, Table
 
@@ -59,12 +60,31 @@ def to_prometheus(figures: Sequence[Figure], window: Window) -> str:
     """Return the figures in Prometheus' text format; what was not measured has no sample."""
     every = [metric for one in figures for metric in one.metrics]
     every.append(Metric("report_timestamp_seconds", round(window.end.timestamp(), 3)))
-    lines = []
-    for name, (kind, text) in HELP.items():
+    parts = []
+    for name, (kind, told) in HELP.items():
         samples = [metric for metric in every if metric.name == name]
         if samples:
-            lines += [f"# HELP {PREFIX}{name} {text}", f"# TYPE {PREFIX}{name} {kind}", *map(_sample, samples)]
-    return "\n".join(lines) + "\n"
+            parts += [f"# HELP {PREFIX}{name} {told}\n", f"# TYPE {PREFIX}{name} {kind}\n"]
+            parts += [text.line(PREFIX + name, one.labels.items(), one.value) for one in samples]
+    return "".join(parts)
+
+
+def checked(content: str) -> str:
+    """Return what `to_prometheus` wrote.
+
+    Raises:
+        ValueError: it is something else; one such line would cost Prometheus a whole scrape.
+    """
+    seen: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+    for one in text.lines(content):
+        key = (one.name, tuple(sorted(one.labels.items())))
+        if one.name.removeprefix(PREFIX) not in HELP or not one.name.startswith(PREFIX) or key in seen:
+            raise ValueError(f"{one.name} is no key figure")
+        seen.add(key)
+    # Every report ends with its time.
+    if not content.endswith("\n") or (f"{PREFIX}report_timestamp_seconds", ()) not in seen:
+        raise ValueError("it is not whole")
+    return content
 
 
 def save(out: Path, figures: Sequence[Figure], window: Window, metrics: Path | None) -> list[Path]:
@@ -82,14 +102,3 @@ def save(out: Path, figures: Sequence[Figure], window: Window, metrics: Path | N
         files.append(metrics / FILE)
         write_text(files[-1], to_prometheus(figures, window))
     return files
-
-
-def _sample(metric: Metric) -> str:
-    labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in metric.labels.items())
-    return (
-        f"{PREFIX}{metric.name}{{{labels}}} {metric.value!r}" if labels else f"{PREFIX}{metric.name} {metric.value!r}"
-    )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
