@@ -124,13 +124,14 @@ def _limit(stack: DrillStack, objects: int) -> None:
 
 
 def _stop_sink(stack: DrillStack) -> None:
-    _limit(stack, _LIMIT)
     stack.api.stop_processor(stack.group, "To VictoriaMetrics")
+    # NiFi changes a queue only while what it leads to stands.
+    _limit(stack, _LIMIT)
 
 
 def _start_sink(stack: DrillStack) -> None:
-    stack.api.schedule(stack.api.processor_by_name(stack.group, "To VictoriaMetrics").id, "RUNNING")
     _limit(stack, 1_000_000)
+    stack.api.schedule(stack.api.processor_by_name(stack.group, "To VictoriaMetrics").id, "RUNNING")
 
 
 def _hide_tags(stack: DrillStack) -> None:
