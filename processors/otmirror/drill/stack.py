@@ -101,6 +101,7 @@ class DrillStack(Stack):
         self.devices.stop()
         if os.path.ismount(self.warehouse):
             subprocess.run(["umount", str(self.warehouse)], check=False, capture_output=True)
+        self.mounted = False
 
     def _mount(self) -> None:
         """Give the warehouse a disk of its own where that is allowed; else it lies on the folder's."""
