@@ -228,7 +228,7 @@ def lost(stack: DrillStack) -> dict[str, Any]:
     )
     return {
         source.source: {
-            "emitted": source.emitted, "iceberg_lost": (source.emitted or 0) - source.stored + source.duplicated,
+            "emitted": source.emitted, "iceberg_lost": (source.emitted or 0) - source.stored,
             "hot_missing": source.hot_missing, "twice": source.duplicated,
         }
         for source in result.sources

@@ -80,10 +80,11 @@ class VictoriaMetricsSink:
 
     def _count(self, table: pa.Table, refused: Mapping[int, str], rejects: Sequence[samples.Reject]) -> None:
         with contextlib.suppress(Exception):
-            if refused:
-                table = table.take([row for row in range(table.num_rows) if row not in refused])
-            self.figures.stored(table)
             self.figures.rejected(reject.reason for reject in rejects)
+            if refused:
+                kept = [row for row in range(table.num_rows) if row not in refused]
+                table = table.take(pa.array(kept, pa.int64()))  # an empty list would have no type
+            self.figures.stored(table)
 
     def _send(self, lines: list[Line]) -> dict[int, str]:
         if not self._config.check_acceptance:
