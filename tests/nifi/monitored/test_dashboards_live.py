@@ -28,7 +28,7 @@ from otmirror.errors import UnavailableError
 from otmirror.policy import decisions
 from otmirror.workspace import PROJECT
 
-from ..pilots import SLOWNESS
+from ..pilots import SLOWNESS, await_that
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 WITHIN = 60.0
@@ -116,9 +116,16 @@ def measured(stack: Stack, folder: Path) -> Iterator[None]:
             "inputs": PROJECT / "rollout" / "kpi.example.toml",
         }  # fmt: skip
         argv = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-        done = CliRunner().invoke(app, ["kpi", *argv])
-        assert done.exit_code == 0, (done.output, done.exception)
-        stored(stack, folder / "kpi" / "otmirror-kpi.prom")
+        made = folder / "kpi" / "otmirror-kpi.prom"
+
+        def whole() -> bool:
+            done = CliRunner().invoke(app, ["kpi", *argv])
+            assert done.exit_code == 0, (done.output, done.exception)
+            return all(f"otmirror_kpi_{name}" in made.read_text() for name in ("freshness_seconds", "success_ratio"))
+
+        # Two scrapes have to show that samples were stored.
+        await_that(whole, WITHIN, "freshness and success are not measured")
+        stored(stack, made)
         yield
 
 
