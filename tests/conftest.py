@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 _NIFI = "tests/nifi/"
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Commands run in this process set up what signals do, and what is ignored here is ignored by every child."""
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {sign: signal.getsignal(sign) for sign in signs}
+    yield
+    for sign, handler in before.items():
+        signal.signal(sign, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,7 +39,7 @@ from otmirror.recovery import hot
 from otmirror.recovery.create import Sources, create
 
 copied = hot.back_up
-hot.back_up = lambda *given: (copied(*given), time.sleep(60))[0]
+hot.back_up = lambda *given: (copied(*given), Path({marker!r}).touch(), time.sleep(60))[0]
 with ended_by_signals():
     create(Sources(hot=hot.Server({url!r}, Path({data!r})), count=False), Path({target!r}))
 """
@@ -101,11 +101,13 @@ def test_a_restore_to_a_disk_that_is_too_small_says_so(whole: Path, small_disk: 
 
 def interrupted(mirror: Mirror, target: Path, sign: signal.Signals) -> None:
     """Run a backup that lasts in a process of its own and end it while it holds its snapshot."""
-    argv = [sys.executable, "-c", _LONG.format(url=mirror.hot.url, data=str(mirror.data), target=str(target))]
+    marker = target.with_suffix(".copied")
+    places = {"url": mirror.hot.url, "data": str(mirror.data), "target": str(target), "marker": str(marker)}
+    argv = [sys.executable, "-c", _LONG.format(**places)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "processors")}
     command = subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL)
     try:
-        assert wait_until(lambda: any(target.glob(".*.partial/hot/backup_complete*")), 40.0, 0.05), "no backup"
+        assert wait_until(marker.exists, 40.0), "no backup"
     finally:
         command.send_signal(sign)
         command.wait(20)

@@ -39,6 +39,8 @@ def parse(words):
     """Let the command's own parser read the words, without running it; returns the command's name."""
     command, context = ROOT, None
     while hasattr(command, "commands"):
+        if command.invoke_without_command and (not words or words[0].startswith("-")):
+            break
         assert words, "a command is missing"
         assert words[0] in command.commands, f"there is no command {' '.join(words)}"
         command, words = command.commands[words[0]], words[1:]

@@ -171,7 +171,9 @@ def _scale(values: Sequence[float], defaults: Mapping[str, Any]) -> tuple[float,
     low = float(defaults.get("min", min(values, default=0.0)))
     high = float(defaults.get("max", max(values, default=1.0)))
     if high <= low:
-        high = low + (abs(low) * 0.1 or 1.0)
+        apart = abs(low) * 0.1 or 1.0
+        # What is as high as it can be is drawn at the top.
+        low, high = (low - apart, high) if high == defaults.get("max") else (low, low + apart)
     step = _step((high - low) / 4, defaults.get("unit", "none"))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [step * number for number in range(first, last + 1)]
@@ -228,8 +230,14 @@ def _line(points: Sequence[tuple[float, float]], x: Any, y: Any, colour: str, fl
     area = ""
     if floor is not None and not dot:
         area = (f'<path d="{path}L{x(points[-1][0]):.1f} {floor:.1f}L{x(points[0][0]):.1f} {floor:.1f}Z" '
-                f'fill="{colour}" fill-opacity="0.35"/>')  # fmt: skip
+                f'fill="{_light(colour)}"/>')  # fmt: skip
     return f'{area}<path d="{path}" fill="none" stroke="{colour}"{ends}/>'
+
+
+def _light(colour: str) -> str:
+    """Return a colour with two parts of white: opaque, so that those below do not shine through."""
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{(part + 2 * 255) // 3:02x}" for part in parts)
 
 
 def _limits(defaults: Mapping[str, Any], bounds: tuple[float, float], y: Any, width: float) -> str:

@@ -119,7 +119,7 @@ OVERVIEW = Dashboard(
                 Panel(
                     "timeseries",
                     "Does what is read get stored?",
-                    "Samples a second. Both stores' lines follow the one of the sources; the lake's in steps, "
+                    "Samples a second. Both stores' lines follow the one of what was read; the lake's in steps, "
                     "one a commit.",
                     8,
                     "wps",
@@ -127,9 +127,9 @@ OVERVIEW = Dashboard(
                         Query("sum(rate(otmirror_samples_read_total[$__rate_interval]))", "read"),
                         Query(
                             f"sum(rate(otmirror_samples_stored_total{_HOT}[$__rate_interval]))",
-                            "stored, VictoriaMetrics",
+                            "VictoriaMetrics",
                         ),
-                        Query(f"sum(rate(otmirror_samples_stored_total{_COLD}[$__rate_interval]))", "stored, Iceberg"),
+                        Query(f"sum(rate(otmirror_samples_stored_total{_COLD}[$__rate_interval]))", "Iceberg"),
                     ],
                     minimum=0,
                     see=["otmirror-sources", "otmirror-sinks", "otmirror-queues"],
