@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from otmirror.drill.run import Outcome
+from otmirror.slo import rules
 
 GOAL_S, GOAL_RIGHT = 120.0, 0.9
 """An alert within two minutes; the doctor right in nine of ten."""
@@ -102,6 +103,10 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
         f"the cause in {told['named']}. Recovered: {told['recovered']} ({_told(recovered)}). Runbooks: "
         f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
     ]
+    fired = sorted(set(told["alerts"]) - {"Watchdog"})
+    silent = sorted(_alerts() - set(told["alerts"]))
+    lines += ["", f"Alerts that fired, as expected ones or beside them: {', '.join(fired) or 'none'}. "
+              f"Not seen: {', '.join(silent) or 'none'}."]  # fmt: skip
     if told["lost"]:
         samples = "; ".join(
             f"{name}: {one['emitted']:,} read, {one['iceberg_lost']} not in Iceberg, {one['twice']} twice, "
@@ -109,6 +114,11 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
         )  # fmt: skip
         lines += ["", f"What left the sources, afterwards in the stores: {samples}."]
     return "\n".join(lines) + "\n"
+
+
+def _alerts() -> set[str]:
+    files = rules.groups(1).values()
+    return {rule["alert"] for groups in files for group in groups for rule in group["rules"] if "alert" in rule}
 
 
 def _told(spread: Mapping[str, float | None]) -> str:

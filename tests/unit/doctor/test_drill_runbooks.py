@@ -126,3 +126,4 @@ def test_the_figures_hold_what_others_read_and_no_time_is_made_up():
     page = report.markdown(told, outcomes)
     assert "| never |" in page
     assert "1 not in VictoriaMetrics" in page
+    assert "beside them: TagsBad. Not seen: BufferFilling, CertificateExpiring, " in page
