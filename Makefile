@@ -47,6 +47,7 @@ test: setup ## the essential tests, all tiers
 
 test-full: setup ## the heavy tests: real data exactly, outages, kills, the NAR
 	@$(BIN)/otmirror setup --only peers
+	@$(BIN)/otmirror setup --only heavy
 	@$(TESTS) -m heavy
 
 check: $(VENV)/ready ## ruff, mypy, the policy where there is an OPA, known vulnerabilities where there is a database

@@ -41,6 +41,7 @@ class Part(str, Enum):
     BUNDLE = "bundle"
     OPA = "opa"
     PEERS = "peers"
+    HEAVY = "heavy"
 
 
 def peers(say: Callable[[str], object]) -> None:
@@ -56,11 +57,17 @@ def peers(say: Callable[[str], object]) -> None:
             _peer(have, say)
         for name in prometheus.PACKAGES:
             _peer(partial(prometheus.checker, name, say), say)
-        for name in vmtools.TOOLS:
+        for name in ("vmbackup", "vmrestore"):
             _peer(partial(vmtools.tool, name, say), say)
         for build in (brokers.kafka_jars, openbao.install, opensearch.install):
             _peer(partial(build, say), say)
         building.result()
+
+
+def heavy(say: Callable[[str], object]) -> None:
+    """Install what only the heavy tests need beside the peers."""
+    for name in ("vmalert", "vmalert-tool"):
+        _peer(partial(vmtools.tool, name, say), say)
 
 
 def _built(say: Callable[[str], object]) -> None:
@@ -82,13 +89,14 @@ _PARTS: dict[Part, Callable[[Callable[[str], object]], object]] = {
     Part.BUNDLE: bundle.bundle_dependencies,
     Part.OPA: opa.install,
     Part.PEERS: peers,
+    Part.HEAVY: heavy,
 }
 
 
 def setup(
     only: Annotated[
         Part | None,
-        typer.Option(help="Install this alone; peers are what only the tests need, opa evaluates the policy."),
+        typer.Option(help="Install this alone; peers and heavy are what tests need, opa evaluates the policy."),
     ] = None,
 ) -> None:
     """Install NiFi, VictoriaMetrics and the processors' packages; what is there already is left alone."""
@@ -97,7 +105,7 @@ def setup(
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    wanted = [only] if only else [part for part in _PARTS if part not in (Part.OPA, Part.PEERS)]
+    wanted = [only] if only else [part for part in _PARTS if part not in (Part.OPA, Part.PEERS, Part.HEAVY)]
     if Part.NIFI in wanted:
         # Before the threads: both NiFi and Maven need it, and its installation uses pip as the packages do.
         java.java_home()

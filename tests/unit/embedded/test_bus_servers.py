@@ -49,12 +49,15 @@ def test_a_broker_that_cannot_be_had_is_told_and_is_no_failure(monkeypatch):
     peers = [(brokers, "mosquitto_binary"), (brokers, "kafka_jars"), (nftables, "nft_binary"), (stunnel, "binary")]
     peers += [(haproxy, "binary")]
     peers += [(one, "install") for one in (opa, compose, openbao, opensearch, rsyslog)]
-    peers += 2 * [(prometheus, "checker")] + 4 * [(vmtools, "tool")]
+    peers += 2 * [(prometheus, "checker")] + 2 * [(vmtools, "tool")]
     for module, name in peers:
         monkeypatch.setattr(module, name, missing)
     said: list[str] = []
     setup.peers(said.append)
     assert said == len(peers) * ["no such thing here; the tests that need it will skip"]
+    said.clear()
+    setup.heavy(said.append)
+    assert said == 2 * ["no such thing here; the tests that need it will skip"]
 
 
 def test_a_broker_with_tls_asks_for_certificates_and_takes_no_anonymous(tmp_path):
