@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 _NIFI = "tests/nifi/"
+_APART = ("tests/nifi/monitored/", "tests/nifi/test_drill.py")
+"""Have a NiFi of their own and wait most of the time: they may run beside the others."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep files whole, and all that drive a NiFi on one worker: two at once are too much for two cores."""
+    """Keep files whole, and nearly all that drive a NiFi on one worker: two are too much for two cores at times."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _NIFI if nodeid.startswith(_NIFI) else nodeid.partition("::")[0]
+            apart = next((place for place in _APART if nodeid.startswith(place)), None)
+            return apart or (_NIFI if nodeid.startswith(_NIFI) else nodeid.partition("::")[0])
 
     return Files(config, log)
