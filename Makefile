@@ -39,7 +39,7 @@ run: setup ## the same, until Ctrl-C; prints the addresses of the canvas and of 
 	@$(BIN)/otmirror demo --forever
 
 drill: setup ## faults on purpose in a pilot of its own, timed until noticed, named and healed: about half an hour
-	@$(BIN)/otmirror drill --output $(WORK)/drill.json --page $(WORK)/drill.md
+	@$(BIN)/otmirror drill --runbooks --output $(WORK)/drill.json --page $(WORK)/drill.md
 
 test: setup ## the essential tests, all tiers
 	@$(BIN)/otmirror setup --only peers

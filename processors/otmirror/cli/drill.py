@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -32,6 +33,9 @@ def drill(
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="At the end compare both stores with what was read.")
     ] = True,
+    runbooks: Annotated[
+        bool, typer.Option("--runbooks", help="Try the runbooks too that no fault led to, while all is well.")
+    ] = False,
 ) -> None:
     """Start a pilot with monitoring, make faults, and time detection, diagnosis and recovery.
 
@@ -67,6 +71,10 @@ def drill(
         except KeyboardInterrupt:
             say("stopped: what was done so far is told")
             it.outcomes = it.outcomes[:-1]
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                if runbooks and it.healthy(run.RECOVERY):
+                    it.look_up_rest()
         outcomes = it.outcomes
         if audit:
             try:
@@ -74,14 +82,17 @@ def drill(
             except MirrorError as error:
                 say(f"the stores were not compared: {error}")
     moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    told = report.as_json(outcomes, moment, conditions(), sorted(it.fired), lost)
+    told = report.as_json(outcomes, moment, conditions(), sorted(it.fired), lost, it.others)
     console.print(report.table(outcomes))
     console.print(report.markdown(told, outcomes).rpartition("|\n")[2].strip(), markup=False)
     if output is not None:
         output.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if page is not None:
         page.write_text(report.markdown(told, outcomes), encoding="utf-8")
-    if not report.met(outcomes):
+    broken = [line for lines in it.others.values() for line in lines if line.problem]
+    for line in broken:
+        console.print(f"does not work: {line.text}: {line.problem}", markup=False, soft_wrap=True)
+    if broken or not report.met(outcomes):
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from otmirror.drill.run import Outcome
+from otmirror.drill.watch import Line
 from otmirror.slo import rules
 
 GOAL_S, GOAL_RIGHT = 120.0, 0.9
@@ -67,9 +68,14 @@ def met(outcomes: Sequence[Outcome]) -> bool:
 
 
 def as_json(
-    outcomes: Sequence[Outcome], moment: str, conditions: str, alerts: Sequence[str], lost: Mapping[str, Any]
+    outcomes: Sequence[Outcome],
+    moment: str,
+    conditions: str,
+    alerts: Sequence[str],
+    lost: Mapping[str, Any],
+    others: Mapping[str, Sequence[Line]],
 ) -> dict[str, Any]:
-    """Return everything as JSON's types. `alerts` are all that fired in the whole drill."""
+    """Return everything as JSON's types. `alerts` are all that fired; `others` the runbooks that no fault led to."""
     return {
         "time": moment,
         "conditions": conditions,
@@ -87,6 +93,7 @@ def as_json(
         ],
         "alerts": list(alerts),
         "lost": dict(lost),
+        "other_runbooks": {name: [vars(line) for line in lines] for name, lines in others.items()},
         **summary(outcomes),
     }  # fmt: skip
 
@@ -104,9 +111,14 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
         f"{told['runbook_lines_that_work']} of {told['runbook_lines']} queries and commands work.",
     ]
     fired = sorted(set(told["alerts"]) - {"Watchdog"})
-    silent = sorted(_alerts() - set(told["alerts"]))
+    silent = sorted(rules.names(1) - set(told["alerts"]))
     lines += ["", f"Alerts that fired, as expected ones or beside them: {', '.join(fired) or 'none'}. "
               f"Not seen: {', '.join(silent) or 'none'}."]  # fmt: skip
+    if told["other_runbooks"]:
+        tried = [line for of_one in told["other_runbooks"].values() for line in of_one]
+        worked = sum(line["problem"] is None for line in tried)
+        lines += ["", f"The {len(told['other_runbooks'])} runbooks that no fault led to, tried while all was well: "
+                  f"{worked} of {len(tried)} queries and commands work."]  # fmt: skip
     if told["lost"]:
         samples = "; ".join(
             f"{name}: {one['emitted']:,} read, {one['iceberg_lost']} not in Iceberg, {one['twice']} twice, "
@@ -114,11 +126,6 @@ def markdown(told: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
         )  # fmt: skip
         lines += ["", f"What left the sources, afterwards in the stores: {samples}."]
     return "\n".join(lines) + "\n"
-
-
-def _alerts() -> set[str]:
-    files = rules.groups(1).values()
-    return {rule["alert"] for groups in files for group in groups for rule in group["rules"] if "alert" in rule}
 
 
 def _told(spread: Mapping[str, float | None]) -> str:

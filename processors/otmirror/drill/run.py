@@ -17,6 +17,7 @@ from otmirror.embedded.processes import wait_until
 from otmirror.embedded.vmalert import Firing
 from otmirror.errors import MirrorError, UnavailableError
 from otmirror.metrics.text import lines
+from otmirror.slo import rules
 from otmirror.workspace import PROJECT
 
 NOTICE, RECOVERY, START = 180.0, 240.0, 240.0
@@ -63,6 +64,8 @@ class Drill:
     outcomes: list[Outcome] = field(default_factory=list)
     fired: set[str] = field(default_factory=set)
     """The names of all alerts that were seen firing."""
+    others: dict[str, Sequence[watch.Line]] = field(default_factory=dict)
+    """The runbooks that no fault led to, by file, with their lines as tried while all is well."""
 
     def healthy(self, seconds: float) -> bool:
         """Wait until data is fresh; return whether it became so."""
@@ -84,6 +87,14 @@ class Drill:
                 outcome.problem = str(error)
             self.say(told(outcome))
         return self.outcomes
+
+    def look_up_rest(self) -> None:
+        """Try the runbooks of the alerts that no fault led to, while all is well."""
+        seen = {one.runbook for one in self.outcomes}
+        for name in sorted({runbook(alert) or "" for alert in rules.names(1)} - seen):
+            self.others[name] = self._lines(name)
+            worked = sum(line.problem is None for line in self.others[name])
+            self.say(f"{name}: {worked}/{len(self.others[name])} lines work")
 
     def _one(self, fault: Fault, outcome: Outcome) -> None:
         before = self._firing()
@@ -134,14 +145,15 @@ class Drill:
     def _look_up(self, outcome: Outcome) -> None:
         named = outcome.runbook or runbook(outcome.expected[0]) or ""
         outcome.runbook = named
-        file = PROJECT / named
-        monitoring = self.stack.monitoring
+        outcome.lines = self._lines(named)
+
+    def _lines(self, named: str) -> list[watch.Line]:
+        file, monitoring = PROJECT / named, self.stack.monitoring
         if not file.is_file() or monitoring is None:
-            outcome.problem = f"there is no {named}"
-            return
+            raise UnavailableError(f"there is no {named}")
         folder = self.stack.folder / "runbooks"
         environment = watch.environment_of(folder / "bin", variables(self.stack))
-        outcome.lines = watch.tried(watch.blocks(file.read_text("utf-8")), monitoring.url, environment, PROJECT)
+        return watch.tried(watch.blocks(file.read_text("utf-8")), monitoring.url, environment, PROJECT)
 
     def _recover(self, fault: Fault, outcome: Outcome, began: float) -> None:
         """Wait until data is fresh again and the alert gone; one that looks back for minutes is not waited for."""

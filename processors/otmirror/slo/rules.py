@@ -70,6 +70,13 @@ def files(phase: int, base: str = RUNBOOKS, folder: Path = FOLDER) -> dict[Path,
     }
 
 
+def names(phase: int) -> set[str]:
+    """Return the names of all alerts of a phase."""
+    return {
+        rule["alert"] for file in groups(phase).values() for one in file for rule in one["rules"] if "alert" in rule
+    }
+
+
 def stale(wanted: dict[Path, str]) -> list[Path]:
     """Return the files that do not hold what they should."""
     return [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]

@@ -116,7 +116,9 @@ def test_nine_right_of_ten_is_enough_and_eight_is_not():
 def test_the_figures_hold_what_others_read_and_no_time_is_made_up():
     outcomes = [outcome(), outcome(detect_s=None, alert=None, recover_s=100.0)]
     lost = {"opcua:plant": {"emitted": 10, "iceberg_lost": 0, "hot_missing": 1, "twice": 0}}
-    told = json.loads(json.dumps(report.as_json(outcomes, "2026-11-26T02:00:00+00:00", "2 cores", ["TagsBad"], lost)))
+    others = {"docs/runbooks/watchdog.md": [watch.Line("sh", "true"), watch.Line("sh", "exit 3", "ended with 3")]}
+    told = report.as_json(outcomes, "2026-11-26T02:00:00+00:00", "2 cores", ["TagsBad"], lost, others)
+    told = json.loads(json.dumps(told))
     assert told["time"] == "2026-11-26T02:00:00+00:00"
     assert [(one["detect_s"], one["recover_s"], one["named"]) for one in told["faults"]] == [
         (30.0, 60.0, True), (None, 100.0, True)
@@ -126,4 +128,5 @@ def test_the_figures_hold_what_others_read_and_no_time_is_made_up():
     page = report.markdown(told, outcomes)
     assert "| never |" in page
     assert "1 not in VictoriaMetrics" in page
+    assert "The 1 runbooks that no fault led to, tried while all was well: 1 of 2 queries and commands work." in page
     assert "beside them: TagsBad. Not seen: BufferFilling, CertificateExpiring, " in page
