@@ -1,6 +1,7 @@
 import pytest
 
 from otmirror.embedded import prometheus
+from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import UnavailableError
 
 
@@ -19,3 +20,12 @@ def promtool():
 @pytest.fixture(scope="session")
 def amtool():
     return program("amtool")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """An empty VictoriaMetrics."""
+    server = VictoriaMetrics(tmp_path_factory.mktemp("vm"))
+    server.start()
+    yield server
+    server.stop()

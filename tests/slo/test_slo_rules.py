@@ -10,7 +10,6 @@ from slo_names import NIFI, named, ours
 from typer.testing import CliRunner
 
 from otmirror.cli.app import app
-from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import ConfigError
 from otmirror.slo import alerts, objectives, rules, runbooks
 from otmirror.workspace import PROJECT
@@ -87,14 +86,6 @@ def made(tmp_path_factory):
         ]
         found[phase] = folder, [rule for group in groups for rule in group["rules"]]
     return found
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    server = VictoriaMetrics(tmp_path_factory.mktemp("vm"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_what_is_committed_is_what_the_command_makes(tmp_path):

@@ -9,7 +9,6 @@ import yaml
 
 from otmirror.cli.app import app
 from otmirror.embedded.loopback import session
-from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import ConfigError
 from otmirror.slo import alerts, rules, runbooks
 from otmirror.workspace import PROJECT
@@ -93,14 +92,6 @@ def test_commands_in_sentences_exist_too():
             if type(error).__name__ != "MissingParameter":
                 raise
             assert not [word for word in words if word.startswith("-")], (name, text)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    server = VictoriaMetrics(tmp_path_factory.mktemp("vm"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_victoriametrics_takes_every_query(store):

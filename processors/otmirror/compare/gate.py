@@ -6,23 +6,20 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from otmirror import tomlfile
 from otmirror.compare.findings import KINDS
 from otmirror.compare.matching import Tolerance
 from otmirror.compare.options import Options, Window
 from otmirror.compare.run import Comparison
 from otmirror.errors import ConfigError, MistakesError
-
-_toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 _SAME = ("value_relative", "value_absolute", "time_s")
 _FAULTS = ("gap_s", "frozen_s", "late_s", "late_share", "deadband", "disorder_share", "min_match")
@@ -68,12 +65,7 @@ def load(path: Path | None) -> tuple[Options, Rules]:
     """
     if path is None:
         return Options(), Rules()
-    try:
-        data = _toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    data = tomlfile.read(path)
     numbers = [f for f in Rules.__dataclass_fields__ if f != "max_tags"]
     known = {"same": _SAME, "fault": (*_FAULTS, "interpolation"), "gate": (*numbers, "max_tags")}
     problems = [f"unknown section [{section}]" for section in data if section not in known]

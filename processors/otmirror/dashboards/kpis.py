@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from otmirror.dashboards.model import Dashboard, Panel, Query, Row, falling, rising, stat
+from otmirror.dashboards.model import Dashboard, Panel, Query, Row, falling, newest, rising, stat
 
 
-def _last(metric: str, by: str = "") -> str:
+def _last(metric: str, *by: str) -> str:
     """Return the newest figure, which is made once a day or week."""
-    made = f"last_over_time(otmirror_kpi_{metric}[30d])"
-    return f"max by ({by}) ({made})" if by else f"max({made})"
+    return newest(f"otmirror_kpi_{metric}", "30d", *by)
 
 
 KPIS = Dashboard(

@@ -115,6 +115,12 @@ AREA = Variable("area", "otmirror_store_tags", "area")
 YES_NO = {"1": ("yes", "green"), "0": ("no", "red")}
 
 
+def newest(metric: str, span: str, *by: str) -> str:
+    """Return the query of a figure that is made once in a while: the newest within `span`, the largest of each `by`."""
+    made = f"last_over_time({metric}[{span}])"
+    return f"max by ({', '.join(by)}) ({made})" if by else f"max({made})"
+
+
 def stat(title: str, expr: str, unit: str, description: str, width: int = 8, *, store: str = MONITORING,
          steps: Steps = ((None, "blue"),), words: Mapping[str, tuple[str, str]] | None = None, legend: str = "",
          decimals: int | None = None, runbooks: Sequence[str] = (), see: Sequence[str] = ()) -> Panel:  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from otmirror.dashboards.model import YES_NO, Column, Dashboard, Panel, Query, Row, falling, rising, stat
+from otmirror.dashboards.model import YES_NO, Column, Dashboard, Panel, Query, Row, falling, newest, rising, stat
 
 
 def _last(metric: str, *by: str) -> str:
     """Return the newest figure of a comparison, which is made once a day."""
-    made = f"last_over_time(otmirror_compare_{metric}[3d])"
-    return f"max by ({', '.join(by)}) ({made})" if by else f"max({made})"
+    return newest(f"otmirror_compare_{metric}", "3d", *by)
 
 
 PARALLEL = Dashboard(

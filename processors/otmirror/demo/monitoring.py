@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 import yaml
 
 from otmirror.embedded.brokers import Tls
-from otmirror.embedded.loopback import session
+from otmirror.embedded.loopback import answers
 from otmirror.embedded.processes import Server, free_port, port_is_free
 from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.embedded.vmalert import Firing, VmAlert
@@ -122,7 +121,7 @@ class Monitoring:
         self._exporter_port = self._exporter_port or _usable(self._ports[1])
         argv = [sys.executable, "-m", "otmirror", "metrics", "serve", f"--listen=127.0.0.1:{self._exporter_port}"]
         argv += [f"--folder={folder}" for folder in self._metrics] + [f"--disk={path}" for path in self._disks]
-        self._exporter.start(argv, lambda: _answers(f"{self.exporter_url}/health"))
+        self._exporter.start(argv, lambda: answers(f"{self.exporter_url}/health"))
 
     def stop_exporter(self) -> None:
         """Stop the exporter alone."""
@@ -168,11 +167,3 @@ class Monitoring:
 
 def _usable(port: int) -> int:
     return port if port and port_is_free(port) else free_port()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with session(url) as asking:
-            return asking.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False

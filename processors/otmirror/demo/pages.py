@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import requests
-
 from otmirror.dashboards.serve import PORT
 from otmirror.demo.monitoring import INTERVAL_S
-from otmirror.embedded.loopback import session
+from otmirror.embedded.loopback import answers
 from otmirror.embedded.processes import Server, free_port, port_is_free
 
 
@@ -34,16 +32,8 @@ class Pages:
         port = PORT if port_is_free(PORT) else free_port()
         argv = [sys.executable, "-m", "otmirror", "dashboards", "serve", f"--listen=127.0.0.1:{port}",
                 f"--monitoring={monitoring}", f"--hot={hot}", f"--scrape={INTERVAL_S:g}", "--span=15m"]  # fmt: skip
-        self._server.start(argv, lambda: _answers(f"http://127.0.0.1:{port}/health"), info={"port": port})
+        self._server.start(argv, lambda: answers(f"http://127.0.0.1:{port}/health"), info={"port": port})
 
     def stop(self) -> None:
         """Stop it. May be called more than once."""
         self._server.stop()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with session(url) as asking:
-            return asking.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False

@@ -15,6 +15,15 @@ def session(url: str) -> requests.Session:
     return made
 
 
+def answers(url: str) -> bool:
+    """Return whether a server answers `url` well within two seconds."""
+    try:
+        with session(url) as asking:
+            return asking.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
 def _is_loopback(url: str) -> bool:
     try:
         host = urlsplit(url).hostname or ""

@@ -9,11 +9,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
-
 from otmirror.embedded.install import CONF, locked
 from otmirror.embedded.java import java_home
-from otmirror.embedded.loopback import session
+from otmirror.embedded.loopback import answers
 from otmirror.embedded.maven import maven
 from otmirror.embedded.processes import Server, free_port
 from otmirror.errors import UnavailableError
@@ -58,12 +56,8 @@ class OpenSearch:
         self._server.stop()
 
     def _answers(self) -> bool:
-        try:
-            with session(self.url) as asking:
-                # Not before the node has itself as its cluster's manager: it would refuse to make an index.
-                return asking.get(f"{self.url}/_cluster/health", timeout=2).ok
-        except requests.RequestException:
-            return False
+        # Not before the node has itself as its cluster's manager: it would refuse to make an index.
+        return answers(f"{self.url}/_cluster/health")
 
 
 def install(say: Callable[[str], object] = lambda _line: None) -> Path:

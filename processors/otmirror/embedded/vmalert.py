@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from otmirror.embedded.loopback import session
+from otmirror.embedded.loopback import answers, session
 from otmirror.embedded.processes import Server, free_port
 from otmirror.embedded.vmtools import tool
 from otmirror.errors import UnavailableError
@@ -78,7 +78,7 @@ class VmAlert:
                 self._notifier,
                 *(f"-rule={file}" for file in self._rules),
             ],
-            lambda: _answers(f"http://127.0.0.1:{self._port}/health"),
+            lambda: answers(f"http://127.0.0.1:{self._port}/health"),
             timeout,
             info={"port": self._port},
         )
@@ -109,11 +109,3 @@ def _seconds(moment: str) -> float:
     # Python 3.10 reads neither Z nor nanoseconds.
     whole, _, _rest = moment.replace("Z", "").partition(".")
     return datetime.fromisoformat(f"{whole[:19]}+00:00").timestamp()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with session(url) as asking:
-            return asking.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False

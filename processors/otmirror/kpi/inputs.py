@@ -5,17 +5,14 @@ from __future__ import annotations
 import datetime
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from otmirror.errors import ConfigError, MistakesError
+from otmirror import tomlfile
+from otmirror.errors import MistakesError
 from otmirror.nifi import parse_period
-
-_toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 _LICENCE, _COST = ("name", "a_year", "removed"), ("name", "a_year")
 
@@ -73,12 +70,7 @@ def load(path: Path) -> Inputs:
         MistakesError: some of it is wrong; all mistakes at once.
         ConfigError: the file cannot be read.
     """
-    try:
-        data = _toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    data = tomlfile.read(path)
     problems: list[str] = []
     known = ("currency", "window", "licence", "cost", "from", "machines")
     problems += [f"unknown key {key}; known are {', '.join(known)}" for key in data if key not in known]

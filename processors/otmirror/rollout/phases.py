@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from otmirror import tomlfile
 from otmirror.errors import ConfigError, MistakesError
 from otmirror.nifi import parse_period
-
-_toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 ENTRY, EXIT = "entry", "exit"
 AT_LEAST, AT_MOST, EQUALS = "at_least", "at_most", "equals"
@@ -123,12 +120,7 @@ def load(path: Path, site: Mapping[str, str] | None = None) -> dict[str, Phase]:
         MistakesError: some of it makes no phase; all mistakes at once.
         ConfigError: the file cannot be read.
     """
-    try:
-        data = _toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    data = tomlfile.read(path)
     problems: list[str] = []
     declared = data.pop("site", {})
     if not isinstance(declared, dict) or not all(isinstance(text, str) for text in declared.values()):

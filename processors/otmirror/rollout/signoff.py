@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from otmirror import __version__
+from otmirror import __version__, tomlfile
 from otmirror.errors import ConfigError, MistakesError
 from otmirror.rollout.check import FAIL, PASS, UNKNOWN, Result
 from otmirror.rollout.evidence import Utc
 from otmirror.rollout.phases import Phase, command
 from otmirror.rollout.sheet import Sheet, Table
-
-_toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 LONGEST = 92
 """Days that an exception may last from the day of the sheet on: a phase, no longer."""
@@ -47,12 +43,7 @@ def load_exceptions(path: Path) -> list[Exemption]:
         MistakesError: a key is missing, unknown, empty or of the wrong kind, or a criterion comes twice.
         ConfigError: the file cannot be read.
     """
-    try:
-        data = _toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    data = tomlfile.read(path)
     problems = [f"{path}: unknown {key}; exceptions are [[exception]] tables" for key in data if key != "exception"]
     tables = data.get("exception", [])
     if not isinstance(tables, list):
