@@ -21,6 +21,8 @@ from otmirror.rollout.target import Target
 
 STOP_SECONDS = 30.0
 """After so long the work of a processor that was told to stop is interrupted."""
+START_SECONDS = 120.0
+"""How long what is started again may take to run: one whose Python process was ended waits for a new one first."""
 ANSWER_SECONDS = 20.0
 """How long NiFi may take to answer again once a reader that hung is gone."""
 STALL_SECONDS = 30.0
@@ -147,7 +149,7 @@ class Rollback:
                 if one.before == RUNNING and states[one.id] != RUNNING:
                     self._set(one.id, RUNNING)
         wanted = {one.id for one in record.touched if one.before == RUNNING and one.id in states}
-        if not wait_until(lambda: wanted <= self._running(), STOP_SECONDS, _PAUSE):
+        if not wait_until(lambda: wanted <= self._running(), START_SECONDS, _PAUSE):
             names = [one.name for one in record.touched if one.id in wanted - self._running()]
             record.problems.append(f"do not run: {', '.join(names)}; `otmirror flow status` says why")
         if record.problems:

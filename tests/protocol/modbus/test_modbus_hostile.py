@@ -206,7 +206,7 @@ def test_nine_thousand_spoiled_answers_do_no_harm(recorded: Recorded) -> None:
     for device in devices:
         assert device.witness.beyond(MODBUS_READS) == Counter()
     assert watch.longest < BOUND
-    assert left <= 1 + WORKERS, "tasks are left behind"
+    assert left <= 2 + WORKERS, "tasks are left behind"  # this one, the watch, and what serves
     assert peak_memory() - before < 100 << 20, watch.leaps
 
 

@@ -170,7 +170,7 @@ def test_a_thousand_spoiled_answers_do_no_harm(server: Server, answers: Answers)
     for one in servers:
         assert one.witness.beyond(READ_SERVICES) == Counter()
     assert watch.longest < BOUND
-    assert left <= 1 + WORKERS
+    assert left <= 2 + WORKERS  # this one, the watch, and what serves
     assert peak_memory() - before < 512 << 20, watch.leaps
 
 
