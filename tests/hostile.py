@@ -104,7 +104,9 @@ class Watch:
             await asyncio.sleep(_BEAT)
             late, busy = time.monotonic() - at - _BEAT, time.process_time() - worked
             if late > _STALL and busy > late / 2:
-                self.wrong.append(f"seed {self.seed}: the loop stood still for {late:.1f} s, {busy:.1f} s of them at work")
+                self.wrong.append(
+                    f"seed {self.seed}: the loop stood still for {late:.1f} s, {busy:.1f} s of them at work"
+                )
             elif late > _STALL:
                 self.paused += late
 

@@ -56,7 +56,7 @@ def runbook(alert: str | None) -> str | None:
 _STALE = ("hot-stale", "cold-stale")
 _SOURCE = ("tags-bad", "source-stale", "samples-lost", "processor-complains", *_STALE)
 _QUEUES = ("retry-waiting", "queue-filling", "back-pressure", "processor-complains")
-_BLOCKED = ("source-stale", "polls-skipped", "samples-lost", "buffer-filling", *_STALE)
+_BLOCKED = ("source-stale", "samples-lost", "buffer-filling", *_STALE)
 _HOT = (*_QUEUES, "hot-stale")
 _COLD = (*_QUEUES, "cold-stale", "maintenance-due")
 _DEAD = (*_QUEUES, "heartbeat-old", *_BLOCKED)
@@ -95,8 +95,6 @@ KINDS: dict[str, Kind] = {
     "samples-rejected": Kind("hot", ERROR, "SamplesRejected", ("hot-stale",)),
     "tags-bad": Kind("source", ERROR, "TagsBad", _STALE),
     "guard-refused": Kind("source", ERROR, "GuardRefused"),
-    "samples-lost": Kind("source", WARNING, "SamplesLost"),
-    "polls-skipped": Kind("source", WARNING, "PollsSkipped", ("source-stale",)),
     "buffer-filling": Kind("source", WARNING, "BufferFilling", ("samples-lost",)),
     "needs-person": Kind("queue", ERROR, "QueueFilling", ("back-pressure",)),
     "retry-waiting": Kind("queue", WARNING, "QueueFilling", ("queue-filling", "back-pressure", *_STALE)),
@@ -105,10 +103,12 @@ KINDS: dict[str, Kind] = {
     "source-stale": Kind("source", ERROR, "SourceStale", _STALE),
     "hot-stale": Kind("hot", ERROR, "HotStoreStale"),
     "cold-stale": Kind("cold", ERROR, "ColdStoreStale"),
+    "cold-conflicts": Kind("cold", WARNING, "IcebergConflicts"),
     "maintenance-due": Kind("cold", WARNING, "IcebergMaintenanceDue"),
     "certificate-expiring": Kind("certificate", WARNING, "CertificateExpiring"),
     "disk-filling": Kind("disk", WARNING, "DiskFilling"),
     "exporter-down": Kind("monitoring", WARNING, "ExporterDown"),
+    "samples-lost": Kind("source", WARNING, "SamplesLost"),
     "version-drift": Kind("version", WARNING, None),
     "processor-complains": Kind("nifi", NOTE, None),
     "not-looked": Kind("version", NOTE, None),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from otmirror.drill.stack import DISK_MB, DrillStack
 from otmirror.embedded.processes import wait_until
-from otmirror.errors import ReadOnlyError
+from otmirror.errors import ReadOnlyError, UnavailableError
 from otmirror.metrics.figures import Figures
 from otmirror.metrics.meter import Meter
 from otmirror.opcua.allowlist import ReadOnlyGuard
@@ -28,8 +31,12 @@ from otmirror.opcua.chain import der
 from otmirror.plant.opcua import APPLICATION
 
 _DAY = 86400.0
-_LIMIT = 60
-"""FlowFiles at which the queue to VictoriaMetrics is full while that fault lasts."""
+_LIMIT, _TIGHT = 60, 5
+"""FlowFiles at which the queue to VictoriaMetrics is full while such a fault lasts."""
+_HELD_UP = 25.0
+"""Seconds for which a reader stands: longer than the server's queues last, shorter than its session."""
+_JOB = 120.0
+"""Seconds that a job on the lakehouse may take."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Fault:
         truth: the codes of the doctor that name the cause.
         inject: makes it.
         heal: ends it, as an operator would.
+        waits: seconds that the rule itself waits, by its threshold and `for`, beyond half a minute.
         remembers: whether the alert looks back for minutes, so that it outlives the fault.
         short: whether it belongs to the short form.
         disk: whether it needs the warehouse's own disk.
@@ -52,6 +60,7 @@ class Fault:
     truth: frozenset[str]
     inject: Callable[[DrillStack], object]
     heal: Callable[[DrillStack], object]
+    waits: float = 0.0
     remembers: bool = False
     short: bool = False
     disk: bool = False
@@ -124,9 +133,9 @@ def _limit(stack: DrillStack, objects: int) -> None:
     rest.put(f"/connections/{queue.id}", body)
 
 
-def _stop_sink(stack: DrillStack) -> None:
+def _stop_sink(stack: DrillStack, limit: int = _LIMIT) -> None:
     stack.api.stop_processor(stack.group, "To VictoriaMetrics")
-    _limit(stack, _LIMIT)
+    _limit(stack, limit)
 
 
 def _start_sink(stack: DrillStack) -> None:
@@ -170,6 +179,36 @@ def _restart_nifi(stack: DrillStack) -> None:
     stack.nifi.start()
 
 
+def _hold_up(stack: DrillStack) -> None:
+    """Let the reader stand for a while, as a machine does that is moved to another host."""
+    pid = stack.processor("ReadOpcUaTags")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(_HELD_UP)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _run(stack: DrillStack, argv: Sequence[str]) -> None:
+    """Run a job on the lakehouse to its end.
+
+    Raises:
+        UnavailableError: it fails or does not end.
+    """
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=_JOB)
+    if done.returncode:
+        raise UnavailableError(f"{' '.join(argv[2:])}: {done.stderr.strip()[-300:]}")
+
+
+def _maintain(stack: DrillStack) -> None:
+    argv = [sys.executable, "-m", "otmirror", "lakehouse", "maintain", "--include-today"]
+    _run(stack, [*argv, "--warehouse", str(stack.warehouse)])
+
+
+def _start_merge(stack: DrillStack) -> None:
+    stack.api.schedule(stack.api.processor_by_name(stack.group, "Merge for Iceberg").id, "RUNNING")
+
+
 def _set(*names: str) -> frozenset[str]:
     return frozenset(names)
 
@@ -177,6 +216,9 @@ def _set(*names: str) -> frozenset[str]:
 def faults() -> list[Fault]:
     """Return all of them, in the order of the drill."""
     return [
+        # First: every later fault of the server loses what its subscriptions held, and the alert looks back.
+        Fault("reader held up for 25 s", _set("SamplesLost"), _set("samples-lost"), _hold_up, lambda _: None,
+              remembers=True),
         Fault("OPC UA server killed", _set("SourceDisconnected"), _set("source-unreachable"),
               lambda s: s.plant.kill(), lambda s: s.start_opcua(), short=True),
         Fault("VictoriaMetrics killed", _set("HotStoreDown"), _set("hot-down"),
@@ -214,4 +256,14 @@ def faults() -> list[Fault]:
         Fault("exporter stopped", _set("ExporterDown"), _set("exporter-down"),
               lambda s: s.monitoring.stop_exporter() if s.monitoring else None,
               lambda s: s.monitoring.start_exporter() if s.monitoring else None),
+        Fault("NiFi holds the source back", _set("BufferFilling"), _set("processor-stopped"),
+              lambda s: _stop_sink(s, _TIGHT), _start_sink),
+        Fault("merge before Iceberg stopped", _set("ColdStoreStale"), _set("processor-stopped"),
+              lambda s: s.api.stop_processor(s.group, "Merge for Iceberg"), _start_merge, waits=300.0),
+        Fault("another writer on the table", _set("IcebergConflicts"), _set("cold-conflicts"),
+              lambda s: s.rival.start(s.job("commit"), lambda: True, 10.0), lambda s: s.rival.stop(), remembers=True),
+        Fault("ten thousand small files", _set("IcebergMaintenanceDue"), _set("maintenance-due"),
+              lambda s: _run(s, s.job("scatter")), _maintain, waits=600.0),
+        Fault("tags bad for long", _set("ErrorBudgetBurnSlow"), _set("tags-bad"),
+              lambda s: s.set_faults(bad={"P-PDG", "T-TPT"}), lambda s: s.set_faults()),
     ]  # fmt: skip

@@ -46,6 +46,8 @@ class Outcome:
     cleared_s: float | None = None
     heal_s: float = 0.0
     problem: str = ""
+    waits: float = 0.0
+    """Seconds that the rule itself waits."""
 
     @property
     def worked(self) -> int:
@@ -77,7 +79,7 @@ class Drill:
             if fault.disk and not self.stack.mounted:
                 self.say(f"{fault.name}: left out, no disk of its own can be mounted here")
                 continue
-            outcome = Outcome(fault.name, sorted(fault.alerts))
+            outcome = Outcome(fault.name, sorted(fault.alerts), waits=fault.waits)
             self.outcomes.append(outcome)
             if not self.healthy(RECOVERY):
                 outcome.problem = "data was not fresh before it"
@@ -97,6 +99,8 @@ class Drill:
             self.say(f"{name}: {worked}/{len(self.others[name])} lines work")
 
     def _one(self, fault: Fault, outcome: Outcome) -> None:
+        # Two faults may have one alert: that of the one before has to be over.
+        wait_until(lambda: not fault.alerts & {alert.name for alert in self._firing()}, RECOVERY, _EVERY)
         before = self._firing()
         # What fires already is no notice of this fault.
         wall = time.time()
@@ -128,7 +132,7 @@ class Drill:
                 outcome.alert, outcome.runbook = right[0].name, right[0].annotations.get("runbook_url", "")
             return bool(right)
 
-        if wait_until(noticed, NOTICE, _EVERY):
+        if wait_until(noticed, NOTICE + fault.waits, _EVERY):
             outcome.detect_s = time.monotonic() - began
         outcome.others = sorted({alert.name for alert in self._firing()} - before - fault.alerts - {"Watchdog"})
 

@@ -16,9 +16,15 @@ from otmirror.embedded.processes import Server, free_port
 from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.errors import UnavailableError
 from otmirror.plant.opcua import PATH
+from otmirror.slo import rules
+from otmirror.slo.rules import Burn
 
 DISK_MB = 400
 """Size of the warehouse's disk."""
+SLOW = (Burn("24m", "2m", 3.0), Burn("72m", "6m", 1.0))
+"""The windows of ErrorBudgetBurnSlow, a sixtieth of the real ones."""
+BUFFER = 3000
+"""Values that wait for NiFi, of the subscribed tags: full after minutes, not hours."""
 _SETTINGS = {
     "iceberg.commit.interval": "5 sec",
     # So that a device whose clock is two days late has its samples rejected.
@@ -28,12 +34,17 @@ _SETTINGS = {
 
 
 class DrillStack(Stack):
-    """A pilot with OPC UA over Basic256Sha256. `plant` is the OPC UA server, `devices` the Modbus device."""
+    """A pilot with OPC UA over Basic256Sha256, half of its tags subscribed.
+
+    `plant` is the OPC UA server, `devices` the Modbus device, `rival` somebody else's job on the lakehouse.
+    """
 
     def __init__(self, folder: Path, say: Callable[[str], object] = print, tags: int = 16):
         """Take the folder and how many tags each protocol serves."""
         super().__init__(folder, ["--tags", str(tags)], parameters=_SETTINGS, say=say)
         self.devices = Server("devices", self.folder / "devices")
+        self.rival = Server("somebody else's job", self.folder / "rival")
+        self._subscribed = tags // 2
         self.faults = self.folder / "faults.json"
         self.certificates = self.folder / "plant-pki"
         self.warehouse = self.folder / "warehouse"
@@ -49,6 +60,7 @@ class DrillStack(Stack):
     def start_opcua(self) -> None:
         """Start the OPC UA server at its port."""
         self._serve(self.plant, ["--no-modbus", "--opcua-port", str(self._ports["opcua"]),
+                                 "--subscribed", str(self._subscribed),
                                  "--security", str(self.certificates), "--faults", str(self.faults)])  # fmt: skip
 
     def start_modbus(self) -> None:
@@ -73,17 +85,35 @@ class DrillStack(Stack):
             "modbus": f"127.0.0.1:{self._ports['modbus']}",
         }
 
+    def job(self, what: str) -> list[str]:
+        """Return the command line of somebody else's job on the lakehouse (`otmirror.drill.jobs`)."""
+        return [sys.executable, "-m", "otmirror.drill.jobs", str(self.warehouse), what]
+
     def set_faults(self, **what: object) -> None:
         """Tell the OPC UA server what is wrong with its values; nothing: nothing is."""
         fresh = self.faults.with_suffix(".new")
         fresh.write_text(json.dumps({name: sorted(v) if isinstance(v, set) else v for name, v in what.items()}))
         fresh.replace(self.faults)
 
+    def import_flow(self) -> None:
+        """Import the flow, with a small buffer for the subscribed tags."""
+        super().import_flow()
+        entity = self.api.rest.get(f"/processors/{self.api.processor_by_name(self.group, 'Read OPC UA').id}")
+        change = {"id": entity["id"], "config": {"properties": {"Buffer Size": str(BUFFER)}}}
+        self.api.rest.put(f"/processors/{entity['id']}", {"revision": entity["revision"], "component": change})
+        self.api.await_ready(self.group)
+
     def start_monitoring(self, fixed: bool = False) -> Monitoring:
-        """Start the monitoring with its alerts, the warehouse's disk among what it watches."""
+        """Start the monitoring with its alerts, the warehouse's disk among what it watches.
+
+        The rules are those of phase 1, but for the windows of ErrorBudgetBurnSlow.
+        """
+        wanted = rules.files(1, folder=self.folder / "rules", slow=SLOW)
+        rules.write(wanted)
         self.monitoring = Monitoring(
             self.folder / "monitoring", self.nifi.url, self.victoriametrics.url, [self.nifi.metrics], self.say,
             disks=[self.warehouse], exporter_port=EXPORTER_PORT if fixed else 0, port=PORT if fixed else 0,
+            rules=list(wanted),
         )  # fmt: skip
         self.monitoring.start()
         return self.monitoring
@@ -99,6 +129,7 @@ class DrillStack(Stack):
         """Stop whatever runs and let go of the disk. May be called more than once."""
         super().stop()
         self.devices.stop()
+        self.rival.stop()
         if os.path.ismount(self.warehouse):
             subprocess.run(["umount", str(self.warehouse)], check=False, capture_output=True)
         self.mounted = False

@@ -195,7 +195,9 @@ class IcebergSink:
         try:
             commit = writer.append(rows, batch)
         finally:
-            self.figures.add("otmirror_iceberg_commit_conflicts_total", writer.conflicts - conflicts)
+            if lost := writer.conflicts - conflicts:
+                self.figures.add("otmirror_iceberg_commit_conflicts_total", lost)
+                self.figures.latest("otmirror_iceberg_last_conflict_timestamp_seconds", self._clock.now_us() / 1e6)
         self._count(writer, commit, rows, self._clock.monotonic() - began)
         self._expire(writer)
         return _told(writer, rows, commit)

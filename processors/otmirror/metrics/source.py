@@ -47,6 +47,8 @@ class SourceFigures(Figures):
         if bad:
             lost = pc.sum(pc.equal(table.column("status"), _LOST)).as_py() or 0
             self.add("otmirror_gaps_total", lost, source=source)
+            if lost:
+                self.latest("otmirror_last_gap_timestamp_seconds", self._wall(), source=source)
             ts = ts.filter(pc.not_equal(quality, BAD))
         if (newest := pc.max(ts).as_py()) is not None:
             self.latest("otmirror_source_newest_sample_timestamp_seconds", newest / 1e6, source=source)

@@ -43,8 +43,13 @@ FAST = (Burn("1h", "5m", 14.4), Burn("6h", "30m", 6.0))
 SLOW = (Burn("1d", "2h", 3.0), Burn("3d", "6h", 1.0))
 
 
-def groups(phase: int, base: str = RUNBOOKS) -> dict[str, list[Group]]:
-    """Return the rules of a phase by file name; `base` precedes the runbook's file name in `runbook_url`.
+def groups(phase: int, base: str = RUNBOOKS, slow: Sequence[Burn] = SLOW) -> dict[str, list[Group]]:
+    """Return the rules of a phase by file name.
+
+    Args:
+        phase: 1 or 2.
+        base: precedes the runbook's file name in `runbook_url`.
+        slow: the windows of ErrorBudgetBurnSlow; a drill that lasts an hour has shorter ones.
 
     Raises:
         ConfigError: a mistake in the objectives or in the table of alerts.
@@ -53,20 +58,20 @@ def groups(phase: int, base: str = RUNBOOKS) -> dict[str, list[Group]]:
     return {
         "slo.yaml": [
             {"name": "slo-indicators", "rules": [rule for slo in wanted for rule in _indicators(slo)]},
-            {"name": "slo-windows", "rules": _ratios(wanted, WINDOWS)},
+            {"name": "slo-windows", "rules": _ratios(wanted, _windows(slow))},
             # Long to read, and slow to change.
             {"name": "slo-budget", "interval": "1m", "rules": _ratios(wanted, LONG_WINDOWS) + _budget(wanted)},
         ],
-        "burn.yaml": [{"name": "slo-burn", "rules": [rule for slo in wanted for rule in _burns(slo, base)]}],
+        "burn.yaml": [{"name": "slo-burn", "rules": [rule for slo in wanted for rule in _burns(slo, base, slow)]}],
         "alerts.yaml": [{"name": "operation", "rules": [_alert(alert, base) for alert in alerts.load(phase)]}],
     }
 
 
-def files(phase: int, base: str = RUNBOOKS, folder: Path = FOLDER) -> dict[Path, str]:
+def files(phase: int, base: str = RUNBOOKS, folder: Path = FOLDER, slow: Sequence[Burn] = SLOW) -> dict[Path, str]:
     """Return what the rule files of a phase hold."""
     return {
         folder / name: _HEADER.format(phase=phase) + _yaml({"groups": found})
-        for name, found in groups(phase, base).items()
+        for name, found in groups(phase, base, slow).items()
     }
 
 
@@ -110,6 +115,11 @@ def _indicators(slo: Objective) -> list[Rule]:
     return rules
 
 
+def _windows(slow: Sequence[Burn]) -> list[str]:
+    more = (window for burn in slow for window in (burn.short, burn.long))
+    return list(dict.fromkeys((*WINDOWS, *(window for window in more if window not in LONG_WINDOWS))))
+
+
 def _ratios(wanted: Sequence[Objective], windows: Sequence[str]) -> list[Rule]:
     return [
         {"record": f"slo:sli_error:ratio_rate{window}", "labels": {"slo": slo.name}, "expr": _error(slo, window)}
@@ -147,7 +157,7 @@ def _budget(wanted: Sequence[Objective]) -> list[Rule]:
     ]
 
 
-def _burns(slo: Objective, base: str) -> list[Rule]:
+def _burns(slo: Objective, base: str, slow: Sequence[Burn]) -> list[Rule]:
     return [
         _alert(
             Alert(
@@ -159,7 +169,7 @@ def _burns(slo: Objective, base: str) -> list[Rule]:
         )
         for speed, severity, how, burns in (
             ("Fast", "page" if slo.pages else "ticket", "fast", FAST),
-            ("Slow", "ticket", "slowly", SLOW),
+            ("Slow", "ticket", "slowly", slow),
         )
     ]  # fmt: skip
 

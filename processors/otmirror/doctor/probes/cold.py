@@ -17,8 +17,8 @@ from otmirror.doctor.flowview import FlowView, Processor
 from otmirror.doctor.site import Site
 from otmirror.errors import MirrorError
 
-FILES, SNAPSHOTS = 2000, 10_000
-"""Data files of the present snapshot, and snapshots, from which on maintenance is due."""
+FILES, SNAPSHOTS = 10_000, 2000
+"""Data files of the present snapshot, and snapshots, above which maintenance is due: as in monitoring/alerts.toml."""
 _LATE = 120.0
 _ROOM = 1 << 20
 """Bytes that a commit needs at least."""

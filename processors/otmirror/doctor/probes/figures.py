@@ -22,6 +22,10 @@ BEHIND = 300.0
 _STANDS, _TOO_OLD = 10.0, "retention"
 _BUFFER = 600.0
 """Seconds until a buffer overflows from which on it matters."""
+_LATELY = 300.0
+"""Seconds for which what happened once is told."""
+_CONFLICTS, _CONFLICTS_AGO = 5, 60.0
+"""Commits lost, and the seconds since the last one, that make another writer a finding."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def judge(figures: Iterable[Figures], now: float) -> Iterator[Finding]:
             yield Finding("heartbeat-old", one.processor.name, text, beat, scope)
         if one.known:
             yield from _source(one, now, scope)
+            yield from _conflicts(one, now, scope)
         yield from _refused(one, scope)
 
 
@@ -128,6 +133,24 @@ def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding
         if left < _BUFFER:
             text = f"its buffer is full in {times.told(left)}: what comes then is lost"
             yield Finding("buffer-filling", labels.get("source", ""), text, scope=scope)
+    counts = {labels.get("source"): value for labels, value in one.each("gaps_total")}
+    for labels, at in one.each("last_gap_timestamp_seconds"):
+        if now - at < _LATELY:
+            text = (
+                f"it lost samples {times.told(now - at)} ago, {counts.get(labels.get('source'), math.nan):,.0f} gap "
+                "records in all: a queue of the server overflowed, or a subscription was lost"
+            )
+            yield Finding("samples-lost", labels.get("source", ""), text, at, scope)
+
+
+def _conflicts(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding]:
+    count, at = one.one("iceberg_commit_conflicts_total") or 0.0, one.one("iceberg_last_conflict_timestamp_seconds")
+    if at is not None and count > _CONFLICTS and now - at < _CONFLICTS_AGO:
+        text = (
+            f"{count:,.0f} of its commits lost against another writer's of the same table, the last one "
+            f"{times.told(now - at)} ago; nothing is lost, they are repeated"
+        )
+        yield Finding("cold-conflicts", one.processor.name, text, scope=scope)
 
 
 def _refused(one: Figures, scope: frozenset[str]) -> Iterator[Finding]:
