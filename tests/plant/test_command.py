@@ -119,6 +119,26 @@ def test_tag_lists_name_what_is_served(tmp_path, small):
         assert "no mistakes" in done.stdout
 
 
+def test_the_last_tags_of_the_list_are_subscribed_when_asked_for(tmp_path):
+    from otmirror.plant import Plant, PlantConfig, tags
+
+    plant = Plant(PlantConfig(tags=16, subscribed=3))
+    written = {}
+    for count in (0, 3, 16):
+        tags.write(tmp_path, plant.wells, plant.modbus_wells, count)
+        written[count] = (tmp_path / "opcua-tags.csv").read_text()
+        done = check(tmp_path / "opcua-tags.csv", "--protocol", "opcua")
+        assert (done.exit_code, done.stderr) == (0, "")
+        modes = [tag.mode for tag in taglist.load(tmp_path / "opcua-tags.csv")]
+        assert modes == ([None] * 16 if not count else ["poll"] * (16 - count) + ["subscribe"] * count)
+        assert {tag.mode for tag in taglist.load(tmp_path / "modbus-tags.csv")} == {None}
+    assert written[0].partition("\n")[0] == "tag,address,type,unit,description"
+    assert written[3].partition("\n")[0] == "tag,address,type,unit,description,mode"
+    done = run("plant", "--tags", 8, "--subscribed", 9)
+    assert done.returncode == 1
+    assert "--subscribed 9" in done.stderr.replace("\n", " ")
+
+
 @pytest.mark.parametrize(("kind", "other"), [("opcua", "--no-modbus"), ("modbus", "--no-opcua")])
 def test_a_port_in_use_is_one_clear_line(kind, other):
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -74,6 +74,10 @@ def test_times_with_zones_and_a_byte_order_mark(tmp_path):
         ({"user": "operator"}, "--password-file"),
         ({"password": "geheim"}, "--user"),
         ({"wells": 1, "tags": 40_000, "opcua_port": None}, "fit a Modbus unit"),
+        ({"tags": 16, "subscribed": 17}, "--subscribed 17 is more than the 16 OPC UA tags"),
+        ({"subscribed": -1}, "--subscribed -1"),
+        ({"subscribed": 1, "opcua_port": None}, "--no-opcua"),
+        ({"subscribed": 1, "on_read": True}, "--advance clock"),
     ],
 )
 def test_a_contradiction_names_the_option(config, says):

@@ -44,7 +44,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the synthetic wells: the same s
 Rows = Annotated[int, typer.Option(help="Rows of a synthetic well.")]
 Speed = Annotated[float, typer.Option(help="Rows a second (--advance clock).")]
 AdvanceOn = Annotated[
-    Advance, typer.Option(help="clock: rows pass by themselves; on-read: each read of a tag gets its next row.")
+    Advance,
+    typer.Option(
+        help="clock: rows pass by themselves, subscriptions get each; on-read: each read of a tag gets its next row, "
+        "subscriptions get none."
+    ),
 ]
 TimestampsOf = Annotated[
     Timestamps, typer.Option(help="live: when the row became current; recorded: the row's own time.")
@@ -66,6 +70,9 @@ Trusted = Annotated[
 User = Annotated[str | None, typer.Option(help="The only user OPC UA lets in; without it anonymous.")]
 PasswordFile = Annotated[Path | None, typer.Option(help="File with that user's password.")]
 WriteTags = Annotated[Path | None, typer.Option(help="Folder to write the tag lists of what is served to.")]
+Subscribed = Annotated[
+    int, typer.Option(help="How many OPC UA tags, the last ones, the tag list has subscribed instead of polled.")
+]
 Once = Annotated[bool, typer.Option("--once", help="At the end of the rows give no data instead of starting over.")]
 StatusFile = Annotated[
     Path | None, typer.Option(help="File for the addresses and the progress (JSON, replaced every second).")
@@ -97,6 +104,7 @@ def plant(
     user: User = None,
     password_file: PasswordFile = None,
     write_tags: WriteTags = None,
+    subscribed: Subscribed = 0,
     once: Once = False,
     status_file: StatusFile = None,
     faults: FaultsOf = None,
@@ -119,6 +127,7 @@ def plant(
         user=user,
         password=_password(password_file),
         faults=faults,
+        subscribed=subscribed,
     )
     # What a client did wrong is answered to the client.
     for name in ("asyncua", "pymodbus.logging"):
@@ -153,7 +162,7 @@ async def _serve(plant: Plant, write_tags: Path | None, status_file: Path | None
         loop.add_signal_handler(number, stop.set)
     if write_tags is not None:
         served = plant.wells if plant.config.opcua_port is not None else []
-        for file in tags.write(write_tags, served, plant.modbus_wells):
+        for file in tags.write(write_tags, served, plant.modbus_wells, plant.config.subscribed):
             print(f"tag list {file}")
     starting, stopping = asyncio.ensure_future(plant.start()), asyncio.ensure_future(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

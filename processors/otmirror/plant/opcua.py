@@ -22,8 +22,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from otmirror.clock import Clock
 from otmirror.errors import ConfigError
+from otmirror.plant import queues
 from otmirror.plant.faults import NONE, Faults
-from otmirror.plant.pacing import Feed, Moment
+from otmirror.plant.pacing import Feed, Metronome, Moment
+from otmirror.plant.sampler import Sampler
 from otmirror.plant.well import Well
 from otmirror.status import STATUS
 
@@ -74,7 +76,11 @@ class _Users(UserManager):
 
 
 class OpcUaServer:
-    """Serves wells on 127.0.0.1; values are made when they are read, so that idle tags cost nothing."""
+    """Serves wells on 127.0.0.1; values are made when they are read or reported, so that idle tags cost nothing.
+
+    A subscription gets each row as the metronome goes on, 20 a second at most. In lock-step with its readers there is
+    no metronome: a subscription is no reader, so it gets what is there when it begins and advances nothing.
+    """
 
     def __init__(
         self,
@@ -83,11 +89,17 @@ class OpcUaServer:
         access: Access,
         clock: Clock,
         faults: Callable[[], Faults] = lambda: NONE,
+        metronome: Metronome | None = None,
     ):
-        """Take the wells with their feeds; port 0 lets the system choose one; `faults` tells what is wrong now."""
+        """Take the wells with their feeds; port 0 lets the system choose one; `faults` tells what is wrong now.
+
+        `metronome` says when rows change; without it nothing is reported to subscriptions.
+        """
         self._wells, self._port, self._access, self._clock = wells, port, access, clock
-        self._faults = faults
+        self._faults, self._metronome = faults, metronome
         self._server: Any = None
+        self._sensors: dict[Any, Callable[[], Any]] = {}
+        self._sampler: Sampler | None = None
 
     @property
     def url(self) -> str:
@@ -98,10 +110,13 @@ class OpcUaServer:
         """Build the address space; thousands of tags take seconds.
 
         Raises:
-            ConfigError: the security folder cannot be used.
+            ConfigError: the security folder cannot be used, or the asyncua that is installed.
         """
         files = await _certificate(self._access.folder) if self._access.folder is not None else None
         self._server = Server(user_manager=_Users(self._access))
+        service = queues.install(self._server, self._look)
+        if self._metronome is not None:
+            self._sampler = Sampler(service, self._sensors, self._metronome)
         await self._server.init()
         self._server.set_server_name("otmirror plant")
         await self._server.set_application_uri(APPLICATION)
@@ -123,9 +138,14 @@ class OpcUaServer:
         self._port = self._server.bserver.port
         for endpoint in self._server.iserver.endpoints:
             endpoint.EndpointUrl = self.url
+        if self._sampler is not None:
+            self._sampler.start()
 
     async def stop(self) -> None:
         """Close every session and stop listening."""
+        sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            await sampler.stop()
         if self._server is not None and self._server.bserver is not None:
             await self._server.stop()
         self._server = None
@@ -161,12 +181,21 @@ class OpcUaServer:
             node = await parent.add_variable(*names(sensor.name), 0.0, ua.VariantType.Double)
             read = self._reader(well, feed, index)
             self._server.iserver.set_attribute_value_callback(node.nodeid, read)
+            self._sensors[node.nodeid] = self._looker(well, feed, index)
 
     def _reader(self, well: Well, feed: Feed, index: int) -> Callable[[object, object], Any]:
         def read(_node: object, _attribute: object) -> Any:
             return self._data_value(well, feed.next(index), index)
 
         return read
+
+    def _looker(self, well: Well, feed: Feed, index: int) -> Callable[[], Any]:
+        return lambda: self._data_value(well, feed.now(index), index)
+
+    def _look(self, node: Any, attribute: Any) -> Any:
+        """Return what a monitored item sees: the same as a reader, without being one."""
+        present = self._sensors.get(node) if attribute == ua.AttributeIds.Value else None
+        return present() if present else self._server.iserver.aspace.read_attribute_value(node, attribute)
 
     def _data_value(self, well: Well, moment: Moment, index: int) -> Any:
         faults = self._faults()

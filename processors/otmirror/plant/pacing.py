@@ -52,6 +52,10 @@ class Metronome:
         """Return the present row: floor(seconds since the start * speed)."""
         return int((self._clock.monotonic() - self._start) * self._speed)
 
+    def wait(self) -> float:
+        """Return how many seconds there are until the next row."""
+        return max(0.0, self._start + (self.count() + 1) / self._speed - self._clock.monotonic())
+
     def ts(self, count: int) -> int:
         """Return when row `count` became current, microseconds since 1970-01-01 UTC."""
         return self._start_us + int(count * SECOND_US / self._speed)

@@ -40,7 +40,7 @@ class PlantConfig:
     speed: float = 1.0
     """Rows a second."""
     on_read: bool = False
-    """Whether each read gets the next row, instead of the row of the present second."""
+    """Whether each read gets the next row, instead of the row of the present second; subscriptions get no rows then."""
     recorded_times: bool = False
     """Whether a row is served with its own time, instead of when it became current."""
     loop: bool = True
@@ -55,6 +55,8 @@ class PlantConfig:
     password: str | None = None
     faults: Path | None = None
     """File that says what is wrong with OPC UA (`otmirror.plant.faults`)."""
+    subscribed: int = 0
+    """How many tags, the last ones, are subscribed by the OPC UA tag list (`otmirror.plant.tags`)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class Plant:
         for well in self.modbus_wells:
             if len(well.recording.sensors) > MOST_FLOATS:
                 raise ConfigError(f"{well.name} has more sensors than fit a Modbus unit ({MOST_FLOATS}): add wells")
+        sensors = sum(len(well.recording.sensors) for well in self.wells)
+        if config.subscribed > sensors:
+            raise ConfigError(f"--subscribed {config.subscribed} is more than the {sensors} OPC UA tags there are")
         self._clock = clock or SystemClock()
         self._metronome = Metronome(self._clock, config.speed)
         self._feeds: dict[str, list[Feed]] = {}
@@ -129,7 +134,8 @@ class Plant:
             port = _usable(config.opcua_port, "OPC UA", "--opcua-port")
             access = opcua.Access(config.security, config.trusted, config.user, config.password)
             faults = FaultFile(config.faults).current
-            self._opcua = OpcUaServer(self._pair("opcua", self.wells), port, access, self._clock, faults)
+            metronome = None if config.on_read else self._metronome
+            self._opcua = OpcUaServer(self._pair("opcua", self.wells), port, access, self._clock, faults, metronome)
             await self._opcua.build()
         if config.modbus_port is not None:
             port = _usable(config.modbus_port, "Modbus", "--modbus-port")
@@ -183,6 +189,12 @@ def _check(config: PlantConfig) -> None:
         raise ConfigError("--csv serves one well a file: leave out --wells and --tags")
     if config.opcua_port is None and config.modbus_port is None:
         raise ConfigError("neither OPC UA nor Modbus is to be served: leave out --no-opcua or --no-modbus")
+    if config.subscribed < 0:
+        raise ConfigError(f"--subscribed {config.subscribed} is below 0")
+    if config.subscribed and config.opcua_port is None:
+        raise ConfigError("--subscribed is for OPC UA tags: leave out --no-opcua")
+    if config.subscribed and config.on_read:
+        raise ConfigError("--subscribed needs --advance clock: when reads make the rows, subscriptions get none")
     if config.trusted is not None and config.security is None:
         raise ConfigError("--trusted needs --security, the folder of the server's own certificate")
     if config.trusted is not None and not config.trusted.is_dir():

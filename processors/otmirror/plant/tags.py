@@ -13,6 +13,9 @@ from otmirror.plant.well import ROW_OFFSET, TIME_OFFSET, Well, float_offset
 HEADER = ("tag", "address", "type", "unit", "description")
 OPCUA_FILE, MODBUS_FILE = "opcua-tags.csv", "modbus-tags.csv"
 
+MODE = "mode"
+"""The further column of an OPC UA tag list with subscribed tags."""
+
 Row = tuple[str, str, str, str, str]
 
 
@@ -35,24 +38,35 @@ def modbus_rows(wells: Iterable[Well]) -> Iterator[Row]:
         yield f"{path}/online", f"{unit}:discrete:0", "bool", "", "whether the well gives data"
 
 
-def write(folder: Path, opcua_wells: Sequence[Well], modbus_wells: Sequence[Well]) -> list[Path]:
+def write(folder: Path, opcua_wells: Sequence[Well], modbus_wells: Sequence[Well], subscribed: int = 0) -> list[Path]:
     """Write a tag list for each protocol that has wells, and return the files.
+
+    The last `subscribed` OPC UA tags are to be subscribed, the others polled; 0 leaves that to the processor.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
-    lists = ((OPCUA_FILE, opcua_rows(opcua_wells)), (MODBUS_FILE, modbus_rows(modbus_wells)))
+    lists = (
+        (OPCUA_FILE, _with_modes(list(opcua_rows(opcua_wells)), subscribed)),
+        (MODBUS_FILE, [HEADER, *modbus_rows(modbus_wells)]),
+    )
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in lists:
-            content = list(rows)
-            if content:
+            if len(rows) > 1:
                 with (folder / name).open("w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerow(HEADER)
-                    writer.writerows(content)
+                    csv.writer(file, lineterminator="\n").writerows(rows)
                 written.append(folder / name)
     except OSError as error:
         raise ConfigError(f"tag lists cannot be written to {folder}: {error.strerror or error}") from None
     return written
+
+
+def _with_modes(rows: Sequence[Row], subscribed: int) -> list[tuple[str, ...]]:
+    """Return the rows after their header, with the column `mode` when any of them is subscribed."""
+    if not subscribed:
+        return [HEADER, *rows]
+    polled = len(rows) - subscribed
+    modes = ("poll" if index < polled else "subscribe" for index in range(len(rows)))
+    return [(*HEADER, MODE), *((*row, mode) for row, mode in zip(rows, modes, strict=True))]
