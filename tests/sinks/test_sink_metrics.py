@@ -117,6 +117,11 @@ def test_conflicts_of_writers(tmp_path):
     total = sum(numbers(one)[("samples_stored_total",)] for one in writers)
     assert total == table(tmp_path).scan().to_arrow().num_rows == 25
     assert sum(numbers(one)[("iceberg_commit_conflicts_total",)] for one in writers) > 0
+    for one in writers:
+        told = numbers(one)
+        last = told.get(("iceberg_last_conflict_timestamp_seconds",))
+        assert (last is not None) == (told[("iceberg_commit_conflicts_total",)] > 0)
+        assert last is None or last == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.parametrize("make", [

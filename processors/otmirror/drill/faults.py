@@ -32,7 +32,9 @@ from otmirror.plant.opcua import APPLICATION
 
 _DAY = 86400.0
 _LIMIT, _TIGHT = 60, 5
-"""FlowFiles at which the queue to VictoriaMetrics is full while such a fault lasts."""
+"""FlowFiles at which a queue is full while such a fault lasts."""
+_ROOM = {"to VictoriaMetrics": 1_000_000, "OPC UA samples": 10_000}
+"""FlowFiles that the pilot's queues have room for."""
 _HELD_UP = 25.0
 """Seconds for which a reader stands: longer than the server's queues last, shorter than its session."""
 _JOB = 120.0
@@ -124,22 +126,29 @@ def _old_certificate(stack: DrillStack) -> None:
     stack.start_opcua()
 
 
-def _limit(stack: DrillStack, objects: int) -> None:
+def _limit(stack: DrillStack, objects: int, name: str = "to VictoriaMetrics") -> None:
     rest = stack.api.rest
-    queue = next(one for one in stack.api.queues(stack.group) if one.name == "to VictoriaMetrics")
+    queue = next(one for one in stack.api.queues(stack.group) if one.name == name)
     told = rest.get(f"/connections/{queue.id}")
     # All of it: NiFi takes a part that is left out for a change.
     body = {"revision": told["revision"], "component": told["component"] | {"backPressureObjectThreshold": objects}}
     rest.put(f"/connections/{queue.id}", body)
 
 
-def _stop_sink(stack: DrillStack, limit: int = _LIMIT) -> None:
+def _stop_sink(stack: DrillStack) -> None:
     stack.api.stop_processor(stack.group, "To VictoriaMetrics")
-    _limit(stack, limit)
+    _limit(stack, _LIMIT)
+
+
+def _hold_back(stack: DrillStack) -> None:
+    stack.api.stop_processor(stack.group, "To VictoriaMetrics")
+    for name in _ROOM:
+        _limit(stack, _TIGHT, name)
 
 
 def _start_sink(stack: DrillStack) -> None:
-    _limit(stack, 1_000_000)
+    for name, objects in _ROOM.items():
+        _limit(stack, objects, name)
     stack.api.schedule(stack.api.processor_by_name(stack.group, "To VictoriaMetrics").id, "RUNNING")
 
 
@@ -257,7 +266,7 @@ def faults() -> list[Fault]:
               lambda s: s.monitoring.stop_exporter() if s.monitoring else None,
               lambda s: s.monitoring.start_exporter() if s.monitoring else None),
         Fault("NiFi holds the source back", _set("BufferFilling"), _set("processor-stopped"),
-              lambda s: _stop_sink(s, _TIGHT), _start_sink),
+              _hold_back, _start_sink),
         Fault("merge before Iceberg stopped", _set("ColdStoreStale"), _set("processor-stopped"),
               lambda s: s.api.stop_processor(s.group, "Merge for Iceberg"), _start_merge, waits=300.0),
         Fault("another writer on the table", _set("IcebergConflicts"), _set("cold-conflicts"),

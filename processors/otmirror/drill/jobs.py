@@ -19,7 +19,7 @@ from otmirror.iceberg.config import Config
 FILES = 10_001
 """One more than the alert IcebergMaintenanceDue allows."""
 _TABLE = "ot.samples"
-_PAUSE = 0.15
+_PAUSE = 0.01
 _TOLD = (
     "content", "file_format", "partition", "record_count", "file_size_in_bytes", "column_sizes", "value_counts",
     "null_value_counts", "nan_value_counts", "lower_bounds", "upper_bounds",

@@ -110,6 +110,10 @@ class Condition:
 
     def see(self, table: pa.Table) -> bool:
         """Take what was read, all of it and in order; returns whether any of it is good."""
+        # A gap says that values between two are lost, not that the tag is bad.
+        lost = pc.equal(table.column("status"), _LOST)
+        if pc.any(lost).as_py():
+            table = table.filter(pc.invert(lost))
         quality = table.column("quality")
         is_bad = pc.equal(quality, BAD)
         bad = pc.sum(is_bad).as_py() or 0

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -31,6 +33,7 @@ from otmirror.metrics.figures import Figures
 from otmirror.metrics.meter import Meter
 from otmirror.pki.authority import Authority, Request, Validity
 from otmirror.plant import Plant, PlantConfig, tags
+from otmirror.slo import alerts
 
 NIFI = "http://127.0.0.1:1/nifi-api"
 SITE = sites.Site(NIFI)
@@ -260,7 +263,8 @@ def nifi_told(state):
     return Component("1", "Read OPC UA", "ReadOpcUaTags", "g", state, "VALID", (), 0, 0, 0, 0, 0, 0, 0)
 
 
-def test_what_a_processor_wrote_of_itself(tmp_path):
+def test_what_a_processor_wrote_of_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "_AGAIN", 0.0)
     now = time.time()
     written(
         tmp_path, source_last_good_timestamp_seconds=now - 300, source_newest_sample_timestamp_seconds=now - 5000,
@@ -272,6 +276,57 @@ def test_what_a_processor_wrote_of_itself(tmp_path):
     assert found["tags-bad"].text == "3 of 10 tags are bad"
     later = {one.code: one for one in figures.judge(reading(tmp_path), now + 60)}
     assert later["heartbeat-old"].since == pytest.approx(now, abs=5)
+
+
+@pytest.mark.parametrize(("later", "told"), [(0, []), (2, ["2 of 10 tags are bad"])])
+def test_tags_are_bad_when_they_are_so_twice(tmp_path, later, told):
+    own, meter = written(tmp_path, source_tags=10, source_tags_bad=3)
+    read = reading(tmp_path)
+    own.put("otmirror_source_tags_bad", later, source="s")
+    again = threading.Timer(0.5, meter.write)
+    again.start()
+    try:
+        assert [one.text for one in figures.judge(read, time.time())] == told
+    finally:
+        again.join()
+
+
+def test_lost_samples_are_told_for_five_minutes(tmp_path):
+    now = time.time()
+    own, meter = written(tmp_path, last_gap_timestamp_seconds=now - 20)
+    own.add("otmirror_gaps_total", 12, source="s")
+    meter.write()
+    (found,) = figures.judge(reading(tmp_path), now)
+    assert (found.code, found.subject) == ("samples-lost", "s")
+    assert found.since == pytest.approx(now - 20, abs=0.01)
+    assert "12 gap records in all" in found.text
+    own.put("otmirror_last_gap_timestamp_seconds", now - 301, source="s")
+    meter.write()
+    assert list(figures.judge(reading(tmp_path), now)) == []
+
+
+@pytest.mark.parametrize(("lost", "ago", "told"), [(5, 10, []), (6, 10, ["cold-conflicts"]), (6, 61, [])])
+def test_another_writer_is_told_while_commits_are_lost_to_it(tmp_path, lost, ago, told):
+    now, own, meter = time.time(), Figures(), Meter(tmp_path, "WriteIceberg", "4")
+    meter.watch(own)
+    own.add("otmirror_iceberg_commit_conflicts_total", lost)
+    own.put("otmirror_iceberg_last_conflict_timestamp_seconds", now - ago)
+    meter.write()
+    views = [FlowView("f", (cold_sink(tmp_path),))]
+    assert codes(figures.judge(figures.read([tmp_path], views), now)) == told
+
+
+def test_maintenance_is_due_when_the_alert_says_so():
+    (alert,) = [one for one in alerts.load(1) if one.name == "IcebergMaintenanceDue"]
+    assert f"otmirror_iceberg_snapshots > {cold.SNAPSHOTS} " in alert.expr
+    assert alert.expr.endswith(f"otmirror_iceberg_data_files > {cold.FILES}")
+    table = SimpleNamespace(
+        location=lambda: "t", metadata=SimpleNamespace(snapshots=[None] * cold.SNAPSHOTS),
+        current_snapshot=lambda: SimpleNamespace(summary={"total-data-files": "0"}),
+    )  # fmt: skip
+    assert list(cold._upkeep(table, frozenset())) == []
+    table.metadata.snapshots.append(None)
+    assert codes(cold._upkeep(table, frozenset())) == ["maintenance-due"]
 
 
 def test_a_clock_that_stands_while_samples_are_rejected_for_their_age_is_late(tmp_path):

@@ -1,7 +1,11 @@
 """Findings made by hand: which one is the cause, and what follows from it."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+from otmirror.doctor import examine
 from otmirror.doctor.findings import ERROR, KINDS, LAYERS, NOTE, WARNING, Finding, runbook
 from otmirror.doctor.flowview import FlowView
 from otmirror.doctor.rules import diagnose
@@ -121,6 +125,17 @@ def test_every_kind_is_known_to_the_alerts():
         assert kind.alert is None or kind.alert in names, code
     assert runbook("HotStoreDown") == "docs/runbooks/hot-store-down.md"
     assert runbook(None) is None
+
+
+def test_every_kind_can_be_found():
+    made = {
+        node.value
+        for file in Path(examine.__file__).parent.rglob("*.py")
+        if file.name not in ("findings.py", "rules.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant)
+    }
+    assert set(KINDS) <= made
 
 
 def test_what_is_above_and_below_a_queue_is_found_through_funnels():

@@ -34,13 +34,14 @@ def numbers(figures):
 
 
 def test_a_source_counts_what_leaves_it():
-    figures = SourceFigures("s")
+    figures = SourceFigures("s", lambda: 1234.5)
     figures.emitted(table(("a", "good"), ("b", "uncertain"), ("c", "bad", {"status": LOST, "ts": NOW + 10**9})))
     figures.emitted(table(("a", "good", {"ts": NOW - 5}), ("a", "good", {"ts": NOW + 5})))
     found = numbers(figures)
     assert [found[("samples_read_total", "s", quality)] for quality in ("good", "uncertain", "bad")] == [3, 1, 1]
     assert found[("read_batches_total",)] == 2
     assert found[("gaps_total", "s")] == 1
+    assert found[("last_gap_timestamp_seconds", "s")] == 1234.5
     assert found[("source_newest_sample_timestamp_seconds", "s")] == (NOW + 5) / 1e6
 
 
@@ -49,7 +50,17 @@ def test_only_bad_samples_say_nothing_of_the_newest():
     figures.emitted(table(("a", "bad"), ("b", "bad")))
     found = numbers(figures)
     assert found[("samples_read_total", "s", "bad")] == 2
+    assert ("last_gap_timestamp_seconds", "s") not in found
     assert ("source_newest_sample_timestamp_seconds", "s") not in found
+
+
+def test_a_gap_makes_no_tag_bad():
+    condition = Condition(2)
+    assert not condition.see(table(("a", "bad", {"status": LOST}), ("b", "bad")))
+    assert condition.bad == 1
+    assert condition.see(table(("b", "good"), ("a", "bad", {"status": LOST})))
+    assert condition.bad == 0
+    assert not condition.see(table(("a", "bad", {"status": LOST})))
 
 
 def test_bad_tags_are_those_whose_last_value_is_bad():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otmirror.doctor import times
@@ -26,6 +27,10 @@ _LATELY = 300.0
 """Seconds for which what happened once is told."""
 _CONFLICTS, _CONFLICTS_AGO = 5, 60.0
 """Commits lost, and the seconds since the last one, that make another writer a finding."""
+_AGAIN, _PAUSE = 7.0, 0.2
+"""Seconds within which a file is written again, and between two looks whether it was."""
+
+Points = Mapping[str, list[tuple[Mapping[str, str], float]]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Figures:
 
     processor: Processor
     file: Path
-    points: Mapping[str, list[tuple[Mapping[str, str], float]]] = field(default_factory=dict)
+    points: Points = field(default_factory=dict)
     known: bool = True
     """Whether it is of a processor of the flows."""
 
@@ -57,15 +62,22 @@ def read(folders: Iterable[Path], views: Iterable[FlowView]) -> list[Figures]:
     found = []
     for folder in folders:
         for file in sorted(folder.glob("*.prom")):
-            points: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-            try:
-                for point in lines(file.read_text("utf-8")):
-                    points.setdefault(point.name, []).append((point.labels, point.value))
-            except (OSError, ValueError):
+            points = _points(file)
+            if points is None:
                 continue
             processor = processors.get(file.stem) or Processor(file.stem, file.stem, "", {})
             found.append(Figures(processor, file, points, file.stem in processors))
     return found
+
+
+def _points(file: Path) -> Points | None:
+    points: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    try:
+        for point in lines(file.read_text("utf-8")):
+            points.setdefault(point.name, []).append((point.labels, point.value))
+    except (OSError, ValueError):
+        return None
+    return points
 
 
 def fresh(figures: Iterable[Figures], now: float) -> frozenset[str]:
@@ -80,6 +92,7 @@ def fresh(figures: Iterable[Figures], now: float) -> frozenset[str]:
 
 def judge(figures: Iterable[Figures], now: float) -> Iterator[Finding]:
     """Yield what the figures say is wrong."""
+    end = time.monotonic() + _AGAIN
     for one in figures:
         scope = frozenset({one.processor.name})
         beat = one.one("heartbeat_timestamp_seconds")
@@ -88,7 +101,7 @@ def judge(figures: Iterable[Figures], now: float) -> Iterator[Finding]:
             text = f"its process wrote nothing for {times.told(now - beat)} ({one.file})"
             yield Finding("heartbeat-old", one.processor.name, text, beat, scope)
         if one.known:
-            yield from _source(one, now, scope)
+            yield from _source(one, now, scope, end)
             yield from _conflicts(one, now, scope)
         yield from _refused(one, scope)
 
@@ -110,7 +123,7 @@ def late_clocks(figures: Iterable[Figures]) -> Iterator[Finding]:
                 yield Finding("clock-behind", name, text, newest[name], frozenset({one.processor.name}))
 
 
-def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding]:
+def _source(one: Figures, now: float, scope: frozenset[str], end: float) -> Iterator[Finding]:
     newest = {labels.get("source"): value for labels, value in one.each("source_newest_sample_timestamp_seconds")}
     for labels, good in one.each("source_last_good_timestamp_seconds"):
         name = labels.get("source", "")
@@ -125,10 +138,9 @@ def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding
             text = f"its timestamps are {times.told(good - stamp)} behind the moment they are read"
             yield Finding("clock-behind", name, text, scope=scope)
     declared = {labels.get("source"): value for labels, value in one.each("source_tags")}
-    for labels, bad in one.each("source_tags_bad"):
-        if bad > 0:
-            text = f"{bad:.0f} of {declared.get(labels.get('source'), math.nan):.0f} tags are bad"
-            yield Finding("tags-bad", labels.get("source", ""), text, scope=scope)
+    for labels, bad in _bad(one, now, end):
+        text = f"{bad:.0f} of {declared.get(labels.get('source'), math.nan):.0f} tags are bad"
+        yield Finding("tags-bad", labels.get("source", ""), text, scope=scope)
     for labels, left in one.each("buffer_left_seconds"):
         if left < _BUFFER:
             text = f"its buffer is full in {times.told(left)}: what comes then is lost"
@@ -141,6 +153,23 @@ def _source(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding
                 "records in all: a queue of the server overflowed, or a subscription was lost"
             )
             yield Finding("samples-lost", labels.get("source", ""), text, at, scope)
+
+
+def _bad(one: Figures, now: float, end: float) -> list[tuple[Mapping[str, str], float]]:
+    """Return the sources with bad tags and how many; those of one poll that failed are not meant.
+
+    So what was written a moment ago has to be there still when it is written again, until `end` (monotonic clock).
+    """
+    found = [(labels, bad) for labels, bad in one.each("source_tags_bad") if bad > 0]
+    beat = one.one("heartbeat_timestamp_seconds")
+    if not found or beat is None or now - beat > QUIET:
+        return found
+    later = one
+    while later.one("heartbeat_timestamp_seconds") == beat and time.monotonic() < end:
+        time.sleep(_PAUSE)
+        later = replace(one, points=_points(one.file) or one.points)
+    sources = {labels.get("source") for labels, _ in found}
+    return [(labels, bad) for labels, bad in later.each("source_tags_bad") if bad > 0 and labels["source"] in sources]
 
 
 def _conflicts(one: Figures, now: float, scope: frozenset[str]) -> Iterator[Finding]:
