@@ -213,12 +213,7 @@ class Raw:
 
     async def publish(self) -> dict[int, list[Any]]:
         """Return the values of the next notification by the item's place."""
-        result = (await asyncio.wait_for(self._session.publish([]), 10)).Parameters
-        found = defaultdict(list)
-        for data in result.NotificationMessage.NotificationData or []:
-            for item in data.MonitoredItems:
-                found[item.ClientHandle].append(item.Value)
-        return dict(found)
+        return by_place((await asyncio.wait_for(self._session.publish([]), 10)).Parameters.NotificationMessage)
 
     async def until(self, enough: Callable[[list[Any]], bool]) -> list[Any]:
         """Publish until the first item's values are what is waited for."""
@@ -226,6 +221,14 @@ class Raw:
         while not enough(values):
             values += (await self.publish()).get(0, [])
         return values
+
+
+def by_place(message: Any) -> dict[int, list[Any]]:
+    found = defaultdict(list)
+    for data in message.NotificationData or []:
+        for item in data.MonitoredItems:
+            found[item.ClientHandle].append(item.Value)
+    return dict(found)
 
 
 def raw(url: str, work: Callable[[Raw], Awaitable[None]]) -> None:
@@ -305,6 +308,49 @@ def test_a_deadband_counts_from_the_value_reported_last_and_hides_no_fault(share
         shared.faults.unlink()
         (good,) = await client.until(lambda values: 0 in codes(values))
         assert good.StatusCode.value == 0
+
+    raw(shared.url, work)
+
+
+def test_another_session_takes_a_subscription_over_with_what_was_not_acknowledged(shared):
+    async def work(client: Raw) -> None:
+        number, _ = await client.subscribe({"QueueSize": 100})
+        first = (await client.publish())[0]
+        waiting = asyncio.ensure_future(client.publish())
+        async with Client(shared.url) as second:
+            after = Raw(second)
+            request = ua.TransferSubscriptionsRequest()
+            request.Parameters.SubscriptionIds = [number]
+            (moved,) = (await after._ask(request, ua.TransferSubscriptionsResponse)).Parameters.Results
+            assert moved.StatusCode.is_good()
+            for _ in range(2):
+                again = await second.uaclient.session.republish(number, moved.AvailableSequenceNumbers[0])
+                assert by_place(again)[0] == first
+            with pytest.raises(ua.uaerrors.BadMessageNotAvailable):
+                await second.uaclient.session.republish(number, 9999)
+            values = await after.until(lambda values: len(values) >= 5)
+            missed = (await waiting)[0] if waiting.done() else []
+            assert rising(rows_of([*first, *missed, *values]))
+            assert set(codes(values)) == {0}
+        waiting.cancel()
+
+    raw(shared.url, work)
+
+
+def test_a_subscription_that_nobody_asks_for_values_ends(shared):
+    subscriptions = shared.plant._opcua._server.iserver.subscription_service.subscriptions
+
+    async def work(client: Raw) -> None:
+        number, _ = await client.subscribe({"QueueSize": 2}, RequestedLifetimeCount=8)
+        one, most, end = subscriptions[number], 0, time.monotonic() + 10
+        while number in subscriptions:
+            assert time.monotonic() < end
+            most = max(most, *map(len, one._triggered_datachanges.values()), 0)
+            await asyncio.sleep(0.02)
+        assert most == 2
+        assert not shared.plant._opcua._server.iserver.aspace._handle_to_attribute_map
+        with pytest.raises(ua.uaerrors.BadNoSubscription):
+            await client.publish()
 
     raw(shared.url, work)
 

@@ -1,8 +1,9 @@
 """Subscriptions as the standard has them, in an asyncua server: a queue that drops values says so.
 
 asyncua drops the oldest value of a full queue without a word, takes no notice of sampling intervals, of discardOldest
-and of a queue size of 0, and compares with a deadband to the last sample instead of the last one reported. Only the
-server that `install` is called with is changed: nothing of the asyncua package itself.
+and of a queue size of 0, compares with a deadband to the last sample instead of the last one reported, answers for a
+notification that is gone with an empty one, and stays silent after a subscription was transferred. Only the server that
+`install` is called with is changed: nothing of the asyncua package itself.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from importlib.metadata import version
 from typing import Any
 
 from asyncua import ua as asyncua_ua
+from asyncua.common.utils import ServiceError
 from asyncua.server.address_space import AddressSpace
 from asyncua.server.internal_subscription import InternalSubscription
 from asyncua.server.monitored_item_service import MonitoredItemData, MonitoredItemService
 from asyncua.server.subscription_service import SubscriptionService
+from asyncua.server.uaprocessor import UaProcessor
 
 from otmirror.errors import ConfigError
 
@@ -48,6 +51,10 @@ _KNOWN: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (MonitoredItemService, "_is_data_changed", ("values", "trg")),
     (MonitoredItemService, "_is_deadband_exceeded", ("self", "values", "flt")),
     (InternalSubscription, "enqueue_datachange_event", ("self", "mid", "eventdata", "maxsize")),
+    (SubscriptionService, "republish", ("self", "params")),
+    (SubscriptionService, "transfer_subscriptions", ("self", "params", "session_id", "callback")),
+    (UaProcessor, "get_publish_request", ("self", "subscription_id")),
+    (UaProcessor, "forward_publish_response", ("self", "result", "requestdata")),
     (SubscriptionService, "create_subscription", ("self", "params", "callback", "session_id", "request_callback")),
 )
 """What is overridden or called here, with its parameters."""
@@ -91,6 +98,7 @@ def _check(service: SubscriptionService, internal: Any) -> None:
     items, item = subscription.monitored_item_srv, MonitoredItemData()
     for table in (
         subscription._triggered_datachanges,
+        subscription._not_acknowledged_results,
         items._monitored_items,
         items._monitored_datachange,
         service.subscriptions,
@@ -102,6 +110,7 @@ def _check(service: SubscriptionService, internal: Any) -> None:
         (item.mvalue, ("old_dvalue", "current_dvalue")),
         (internal, ("max_unacked_messages_per_subscription", "subscription_service")),
         (internal.isession, ("subscription_service",)),
+        (subscription, ("pub_request_callback", "pub_result_callback", "session_id")),
     ):
         for name in names:
             getattr(one, name)
@@ -123,6 +132,24 @@ class Service(SubscriptionService):
         made = self.subscriptions[result.SubscriptionId]
         made.monitored_item_srv = _Items(made, self.aspace, self._look)
         return result
+
+    async def transfer_subscriptions(self, params: Any, session_id: Any, callback: Any) -> Any:
+        results = await super().transfer_subscriptions(params, session_id, callback)
+        for number, result in zip(params.SubscriptionIds, results, strict=True):
+            if result.StatusCode.is_good():
+                # From now on it is the Publish requests of the connection that asked which wait for values.
+                self.subscriptions[int(number)].pub_request_callback = callback.__self__.get_publish_request
+        return results
+
+    def republish(self, params: Any) -> Any:
+        """Return a notification that was not acknowledged, as often as asked for (OPC 10000-4, 5.14.6)."""
+        subscription = self.subscriptions.get(params.SubscriptionId)
+        if subscription is None:
+            raise ServiceError(ua.StatusCodes.BadSubscriptionIdInvalid)
+        kept = subscription._not_acknowledged_results.get(params.RetransmitSequenceNumber)
+        if kept is None:
+            raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
+        return kept.NotificationMessage
 
     def due(self, now: float) -> list[tuple[Any, Report]]:
         """Return the nodes whose value is to be sampled at `now` (seconds), each with what takes it to one item."""
