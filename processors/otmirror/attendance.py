@@ -19,7 +19,7 @@ class Attendance:
         """Take what to do when nobody asked for `after` seconds; `name` shows up in thread dumps."""
         self._clock, self._leave, self._after = clock, leave, after
         self._last = clock.monotonic()
-        self._here = self._busy = False
+        self._here = self._busy = self._asked = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"attendance {name}", daemon=True)
         self._thread.start()
@@ -34,11 +34,16 @@ class Attendance:
         """Whether somebody asks: there was a call, and not too long ago."""
         return self._here and not self.away
 
+    @property
+    def gone(self) -> float | None:
+        """Seconds since somebody last asked, while nobody is here; None otherwise, and before the first call."""
+        return self._clock.monotonic() - self._last if self._asked and self.away else None
+
     @contextmanager
     def call(self) -> Iterator[bool]:
         """Hold a call while it lasts; gives whether it is the first one at all or since somebody was last here."""
         back = self.away or not self._here
-        self._busy, self._here = True, True
+        self._busy = self._here = self._asked = True
         try:
             yield back
         finally:

@@ -111,6 +111,9 @@ METRICS: tuple[Metric, ...] = (
        "Samples from which on the source asks the server for no more.", _ASKED),
     _g("buffer_left_seconds", "seconds", (OPCUA,), ("source",),
        "Seconds until the buffer is full at the rate of the last seconds; +Inf while it does not fill.", _ASKED),
+    _g("server_queue_left_seconds", "seconds", (OPCUA,), ("source",),
+       "While NiFi does not ask: seconds until the server's queues of subscribed tags are full, by Queue Size and "
+       "sampling interval; what comes then is lost.", "while NiFi does not ask and tags are subscribed"),
     _g("certificate_expiry_timestamp_seconds", "seconds since 1970", (OPCUA, HOT, COLD), ("file",),
        "When a certificate in use ends; `file` is the file's name, `server` the OPC UA server's own.", _TLS),
     # Sinks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from otmirror.clock import Clock
 from otmirror.metrics.definitions import EXPIRY
 from otmirror.metrics.source import Filling, SourceFigures
@@ -10,6 +12,7 @@ from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.guard import GuardedClient
 from otmirror.opcua.reports import Reports
 
+_QUEUE_LEFT = "otmirror_server_queue_left_seconds"
 _WRITING = ("Write", "Call")
 """Services whose refusals are there as 0 from the start, so that the first one is seen as a step."""
 
@@ -38,13 +41,16 @@ class Measures:
         """Count polls that were left out."""
         self.figures.add("otmirror_polls_skipped_total", polls, source=self._source)
 
-    def look(self, here: bool, connected: bool) -> None:
-        """Set what is true now: whether anybody asks, whether there is a session."""
+    def look(self, here: bool, connected: bool, gone: float | None = None) -> None:
+        """Set what is true now: whether anybody asks, whether there is a session, for how long nobody has asked."""
         figures, source = self.figures, self._source
         figures.sent(source, self._guard.sent, self._guard.refused)
         if not here:
             figures.away()
+            if gone is not None and (queued := self._reports.queued_seconds) < math.inf:
+                figures.put(_QUEUE_LEFT, max(0.0, queued - gone), source=source)
             return
+        figures.forget(_QUEUE_LEFT)
         figures.connected(source, connected)
         held, heard = self._reports.waiting, self._reports.heard
         figures.put("otmirror_buffer_samples", held, source=source)

@@ -75,6 +75,20 @@ class ReadPlan:
         polled = ((interval, len(set(group) - reported)) for interval, group in self._groups.items())
         return sum(math.ceil(count / at_once) * 1000 / interval for interval, count in polled)
 
+    @property
+    def queued_seconds(self) -> float:
+        """For how long the server keeps every value of the subscribed tags by itself; infinite when there is none.
+
+        0 where the server alone knows how often it looks at a node.
+        """
+        config = self._config
+        every = (
+            (self._interval(n) if sampling is None else sampling)
+            for n in self.subscribed
+            for sampling in [config.sampling_ms if self.tags[n].sampling_ms is None else self.tags[n].sampling_ms]
+        )
+        return config.queue_size * min(every, default=math.inf) / 1000
+
     def leave_out(self, live: Collection[int]) -> None:
         """Poll all tags but these, as they come by themselves."""
         self._polled = {interval: [n for n in group if n not in live] for interval, group in self._groups.items()}

@@ -134,7 +134,7 @@ class OpcUaReader:
 
     def _look(self) -> None:
         client = self._client
-        self._measures.look(self._attendance.here, client is not None and client.alive)
+        self._measures.look(self._attendance.here, client is not None and client.alive, self._attendance.gone)
 
     @property
     def subscriptions(self) -> Subscriptions:

@@ -69,6 +69,11 @@ class Reports:
         """Readings that have come and were not taken."""
         return self._inbox.held
 
+    @property
+    def queued_seconds(self) -> float:
+        """For how long the server keeps every value by itself; infinite when nothing is subscribed."""
+        return self._plan.queued_seconds
+
     def begin(self) -> None:
         """Start a call of NiFi's: what was taken in the one before is safe."""
         self._inbox.commit()

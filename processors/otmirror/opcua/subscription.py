@@ -29,7 +29,8 @@ from otmirror.opcua.readings import Reading, bad
 _UNKNOWN = 0
 _MOST_AGAIN = 1000
 _MOST_REQUESTS = 10
-_TICK = 0.25
+_TICK, _STOOD = 0.25, 1.0
+"""Seconds between two looks, and how late one is when this process stood still."""
 _OWN_TRANSFER = 60.0
 """Seconds in which word that a subscription was transferred means the transfer to here."""
 _FILTER_REFUSED = frozenset(
@@ -293,7 +294,13 @@ class Subscriptions:
 
     async def _tend(self, client: GuardedClient) -> None:
         while client.alive and self._client is client:
+            before = self._clock.monotonic()
             await asyncio.sleep(_TICK)
+            stood = self._clock.monotonic() - before - _TICK
+            if stood > _STOOD:
+                # This process stood still, as on a machine that is moved: that is no silence of the server.
+                for one in self._known.values():
+                    one.heard += stood
             try:
                 async with self._order:
                     await self._repair(client)

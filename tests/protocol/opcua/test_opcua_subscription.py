@@ -18,6 +18,7 @@ from opcua_relay import FaultyRelay
 from opcua_server import Server, messages, tags
 
 from otmirror.opcua.config import OpcUaConfig
+from otmirror.opcua.items import Subscription
 from otmirror.opcua.reader import OpcUaReader
 
 BAD_DATA_LOST = 0x809D0000
@@ -256,6 +257,9 @@ def test_while_nobody_asks_the_server_keeps_the_values(counting: Server, tmp_pat
     while counting.do("sessions") > others and time.monotonic() < end:
         time.sleep(0.1)
     assert counting.do("sessions") == others
+    left = "otmirror_server_queue_left_seconds", (config.source,)
+    # Written whenever it looks: how often is the server's own affair.
+    assert reader.figures.collect().numbers[left] == 0
     before = counting.do("written")[0]
     while counting.do("written")[0] < before + 40:
         time.sleep(0.1)
@@ -263,10 +267,27 @@ def test_while_nobody_asks_the_server_keeps_the_values(counting: Server, tmp_pat
     seen.until(lambda: len(seen.rows) > mark + 60 * NODES)
     last = stop_counting(counting)
     seen.until(lambda: all_arrived(seen, last))
+    assert left not in reader.figures.collect().numbers
     reader.close()
     assert_each_once(seen, last)
     assert not seen.gaps()
     assert counting.do("sessions") == others
+
+
+def test_a_pause_of_this_process_is_no_silence_of_the_server(
+    counting: Server, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Subscription, "patience", 2.0)
+    seen = Seen(connect(counting, subscribed(), **SETTINGS))
+    seen.until(lambda: len(seen.rows) > 10 * NODES)
+    mark = len(seen.rows)
+    seen.reader._loop.soon(lambda: time.sleep(3.0))  # all that is received is received on this loop
+    seen.until(lambda: len(seen.rows) > mark + 70 * NODES)
+    last = stop_counting(counting)
+    seen.until(lambda: all_arrived(seen, last))
+    assert seen.reader.subscriptions.counts["recreated"] == 0
+    assert not seen.gaps()
+    assert_each_once(seen, last)
 
 
 def test_a_full_buffer_pauses_the_server_and_nothing_is_lost(counting: Server, connect: Any) -> None:

@@ -278,6 +278,15 @@ def test_what_a_processor_wrote_of_itself(tmp_path, monkeypatch):
     assert later["heartbeat-old"].since == pytest.approx(now, abs=5)
 
 
+def test_a_source_that_nifi_holds_back_while_the_server_keeps_its_values(tmp_path):
+    own, meter = written(tmp_path, server_queue_left_seconds=0.0)
+    (found,) = figures.judge(reading(tmp_path), time.time())
+    assert (found.code, found.subject, found.scope) == ("buffer-filling", "s", {"Read OPC UA"})
+    own.forget("otmirror_server_queue_left_seconds")
+    meter.write()
+    assert list(figures.judge(reading(tmp_path), time.time())) == []
+
+
 @pytest.mark.parametrize(("later", "told"), [(0, []), (2, ["2 of 10 tags are bad"])])
 def test_tags_are_bad_when_they_are_so_twice(tmp_path, later, told):
     own, meter = written(tmp_path, source_tags=10, source_tags_bad=3)

@@ -145,6 +145,10 @@ def _source(one: Figures, now: float, scope: frozenset[str], end: float) -> Iter
         if left < _BUFFER:
             text = f"its buffer is full in {times.told(left)}: what comes then is lost"
             yield Finding("buffer-filling", labels.get("source", ""), text, scope=scope)
+    for labels, left in one.each("server_queue_left_seconds"):
+        full = f"are full in {times.told(left)}" if left else "are full"
+        text = f"NiFi does not ask, and the server's queues of subscribed tags {full}: what comes then is lost"
+        yield Finding("buffer-filling", labels.get("source", ""), text, scope=scope)
     counts = {labels.get("source"): value for labels, value in one.each("gaps_total")}
     for labels, at in one.each("last_gap_timestamp_seconds"):
         if now - at < _LATELY:
