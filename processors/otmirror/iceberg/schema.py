@@ -59,6 +59,8 @@ PROPERTIES = {
     # One manifest a commit would make every later commit and scan slower.
     "commit.manifest-merge.enabled": "true",
     "commit.retry.num-retries": "10",
+    # pyiceberg doubles its waits up to a minute: against a writer that never rests that is minutes for one batch.
+    "commit.retry.max-wait-ms": "5000",
 }
 
 

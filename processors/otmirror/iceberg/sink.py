@@ -191,16 +191,16 @@ class IcebergSink:
 
     def _append(self, table: str, layout: Layout, rows: pa.Table, batch: str) -> dict[str, str]:
         writer = self._writer(table, layout)
-        conflicts, began = writer.conflicts, self._clock.monotonic()
-        try:
-            commit = writer.append(rows, batch)
-        finally:
-            if lost := writer.conflicts - conflicts:
-                self.figures.add("otmirror_iceberg_commit_conflicts_total", lost)
-                self.figures.latest("otmirror_iceberg_last_conflict_timestamp_seconds", self._clock.now_us() / 1e6)
+        began = self._clock.monotonic()
+        commit = writer.append(rows, batch)
         self._count(writer, commit, rows, self._clock.monotonic() - began)
         self._expire(writer)
         return _told(writer, rows, commit)
+
+    def _lost(self) -> None:
+        """Count at once: the attempts that follow may take long."""
+        self.figures.add("otmirror_iceberg_commit_conflicts_total")
+        self.figures.latest("otmirror_iceberg_last_conflict_timestamp_seconds", self._clock.now_us() / 1e6)
 
     def _count(self, writer: TableWriter, commit: Commit, rows: pa.Table, seconds: float) -> None:
         figures = self.figures
@@ -217,7 +217,7 @@ class IcebergSink:
         if table not in self._writers:
             if self._catalog is None:
                 self._catalog = open_catalog(self._config)
-            self._writers[table] = TableWriter(self._catalog, f"{self._config.namespace}.{table}", layout)
+            self._writers[table] = TableWriter(self._catalog, f"{self._config.namespace}.{table}", layout, self._lost)
         return self._writers[table]
 
     def _expire(self, writer: TableWriter) -> None:

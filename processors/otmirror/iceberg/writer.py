@@ -87,8 +87,8 @@ class TableWriter:
     batch is stored once also when two writers have it, or when an earlier commit's outcome was unknown.
     """
 
-    def __init__(self, catalog: Catalog, identifier: str, layout: Layout):
-        """Open or make the table.
+    def __init__(self, catalog: Catalog, identifier: str, layout: Layout, lost: Callable[[], object] = lambda: None):
+        """Open or make the table; `lost` is called whenever an attempt to commit lost against another writer.
 
         Raises:
             MismatchError: there is one that cannot take our rows.
@@ -96,8 +96,7 @@ class TableWriter:
         """
         self.name = identifier
         self._layout, self._ledger = layout, Ledger()
-        self.conflicts = 0
-        """Attempts to commit that lost against another writer."""
+        self._lost = lost
         self._table = watched(_open(catalog, identifier, layout))
         self._fit()
 
@@ -131,7 +130,8 @@ class TableWriter:
         except _AlreadyThereError:
             return Commit(self._landed(batch), True)
         except Exception as error:
-            self.conflicts += isinstance(error, CommitFailedException)
+            if isinstance(error, CommitFailedException):
+                self._lost()
             self._table.guard = None
             self._table.refresh()
             if self._ledger.find(self._table.metadata, batch) is None:
@@ -141,7 +141,7 @@ class TableWriter:
     def _commit(self, rows: pa.Table, batch: str) -> None:
         def guard(metadata: TableMetadata) -> None:
             # pyiceberg looks again only after an attempt that lost.
-            self.conflicts += 1
+            self._lost()
             if self._ledger.find(metadata, batch) is not None:
                 raise _AlreadyThereError
 
