@@ -37,7 +37,7 @@ _ROOM = {"to VictoriaMetrics": 1_000_000, "OPC UA samples": 10_000}
 """FlowFiles that the pilot's queues have room for."""
 _HELD_UP = 25.0
 """Seconds for which a reader stands: longer than the server's queues last, shorter than its session."""
-_JOB = 120.0
+_JOB = 600.0
 """Seconds that a job on the lakehouse may take."""
 
 
@@ -204,7 +204,10 @@ def _run(stack: DrillStack, argv: Sequence[str]) -> None:
     Raises:
         UnavailableError: it fails or does not end.
     """
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=_JOB)
+    try:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=_JOB)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{' '.join(argv[2:])}: not done after {_JOB:.0f} s") from None
     if done.returncode:
         raise UnavailableError(f"{' '.join(argv[2:])}: {done.stderr.strip()[-300:]}")
 
