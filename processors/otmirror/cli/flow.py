@@ -73,9 +73,11 @@ def _tell_imported(api: NifiApi, group: str) -> None:
     for line in lacking.told:
         typer.echo(line, err=True)
     wrong = [(c.name, " ".join(e.split())) for c in told.invalid for e in lacking.own_errors(c)]
-    for name, error in wrong:
-        typer.echo(f"{name}: {error}", err=True)
-    if wrong:
+    # Before the processors, which only say that a service of theirs is disabled.
+    lines = [*api.invalid_services(group), *(f"{name}: {error}" for name, error in wrong)]
+    for line in lines:
+        typer.echo(line, err=True)
+    if lines:
         raise typer.Exit(1)
 
 
@@ -117,8 +119,11 @@ def stop(name: Name, url: Url = DEFAULT_URL) -> None:
 def status(name: Name, url: Url = DEFAULT_URL) -> None:
     """Show a flow's processors, queues and bulletins; exit status 1 when it does not run as a whole."""
     api = NifiApi(url)
-    told = api.status(api.group(name))
-    show(told, Console())
+    group = api.group(name)
+    told, console = api.status(group), Console()
+    show(told, console)
+    for line in api.invalid_services(group):
+        console.print(f"controller service {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     if not told.running:
         raise typer.Exit(1)
 

@@ -146,15 +146,27 @@ class NifiApi(Parameters, Provenance):
 
     def enable_services(self, group: str) -> None:
         """Enable the controller services of a flow, each by itself, so that one that is not valid stops no other."""
-        enabled = False
-        for service in self._services(group, "DISABLED"):
-            told = self._validated(service["id"])
-            if told["component"]["validationStatus"] == "VALID":
-                body = {"revision": told["revision"], "state": "ENABLED"}
-                self.rest.put(f"/controller-services/{service['id']}/run-status", body)
-                enabled = True
-        if enabled:
+        while True:
+            # One that names another one is valid only once that one is enabled.
+            enabled = False
+            for service in self._services(group, "DISABLED"):
+                told = self._validated(service["id"])
+                if told["component"]["validationStatus"] == "VALID":
+                    body = {"revision": told["revision"], "state": "ENABLED"}
+                    self.rest.put(f"/controller-services/{service['id']}/run-status", body)
+                    enabled = True
+            if not enabled:
+                return
             self._await("controller services to be enabled", lambda: not self._services(group, "ENABLING"))
+
+    def invalid_services(self, group: str) -> list[str]:
+        """Return a line for each mistake of a controller service; those of a type this NiFi lacks are left out."""
+        found = []
+        for service in self._services(group, "DISABLED"):
+            told = self._validated(service["id"])["component"]
+            if told["validationStatus"] == "INVALID" and not told.get("extensionMissing"):
+                found += [f"{told['name']}: {' '.join(error.split())}" for error in told.get("validationErrors") or ()]
+        return found
 
     def _validated(self, service: str) -> Json:
         """Return a controller service once NiFi has made up its mind about it."""
@@ -191,13 +203,17 @@ class NifiApi(Parameters, Provenance):
     def start(self, group: str, timeout: float = 180.0) -> None:
         """Start every processor of a flow and verify that they run.
 
+        Controller services that have become valid since the import, as by a parameter that was set, are enabled first.
+
         Raises:
             ConfigError: some cannot run; the message says which and why. Nothing was started.
         """
+        self.enable_services(group)
         self.await_ready(group)
         invalid = self.status(group).invalid
         if invalid:
-            raise ConfigError("; ".join(f"{c.name}: {', '.join(_brief(c.errors))}" for c in invalid))
+            told = [*self.invalid_services(group), *(f"{c.name}: {', '.join(_brief(c.errors))}" for c in invalid)]
+            raise ConfigError("; ".join(told))
         self.rest.put(f"/flow/process-groups/{group}", {"id": group, "state": "RUNNING"})
         self._await("the flow to run", lambda: self.status(group).running, timeout)
 
