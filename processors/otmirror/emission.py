@@ -17,7 +17,7 @@ from otmirror.samples import SCHEMA
 from otmirror.status import STATUS
 from otmirror.taglist import Tag, array_tag
 
-_UNREACHED = frozenset(
+UNREACHED = frozenset(
     STATUS[name] for name in ("BadNoCommunication", "BadTimeout", "BadServerNotConnected", "BadDataLost")
 )
 """What a mirror says of itself, not a device: after these it is told again what the device's value is."""
@@ -223,11 +223,10 @@ class EmissionFilter:
             self._tidy(table)
         return batch.result()
 
-    def newest(self, tag: str) -> int | None:
-        """Return the timestamp of the newest sample known of a tag, emitted or held back; None before the first."""
+    def known(self, tag: str) -> _Sample | None:
+        """Return the newest sample known of a tag, emitted or held back, its ts first; None before the first one."""
         known = self._tags.get(tag)
-        sample = None if known is None else known.held or known.newest
-        return None if sample is None else sample[0]
+        return None if known is None else known.held or known.newest
 
     def quiet(self, now_us: int) -> list[str]:
         """Return the tags to read again at `now_us`, for sources whose devices speak only of changes.
@@ -281,9 +280,9 @@ class EmissionFilter:
         newest = tag.newest
         if newest is None:
             self._put(batch, (batch.table, row), tag, new, now)
-        elif new[3] in _UNREACHED:
+        elif new[3] in UNREACHED:
             self._unreached(batch, row, tag, new, now)
-        elif newest[3] in _UNREACHED:
+        elif newest[3] in UNREACHED:
             self._recovered(batch, row, tag, new, now)
         elif tag.is_repeat(new):
             self._again(batch, row, tag, new, now)
@@ -310,7 +309,7 @@ class EmissionFilter:
             self._refresh(batch, row, tag, new, now)
             return
         self._let_go(batch, tag, now)
-        if tag.newest is not None and tag.newest[3] not in _UNREACHED:
+        if tag.newest is not None and tag.newest[3] not in UNREACHED:
             tag.known = tag.newest
         self._put(batch, (batch.table, row), tag, new, now)
 

@@ -21,6 +21,7 @@ from asyncua.server.subscription_service import SubscriptionService
 
 from otmirror.errors import ConfigError
 from otmirror.loopthread import LoopThread
+from otmirror.opcua import reports
 from otmirror.opcua.config import OpcUaConfig
 from otmirror.opcua.reader import OpcUaReader
 from otmirror.plant import Plant, PlantConfig
@@ -174,6 +175,39 @@ def test_a_reader_that_was_held_up_tells_of_the_rows_that_the_queue_dropped(shar
         assert max(jumps, key=lambda row: jumps[row]) in map(row_of, lost)
         assert {row_of(ts) for ts in lost} <= set(jumps)
         assert len(good) + len(lost) == len(samples)
+
+
+def test_a_value_that_stays_is_not_missed_when_only_its_time_moves_on(shared, reader, monkeypatch):
+    """A server need not report it: the reader looks by itself after the refresh time, and the times it sees are new."""
+    monkeypatch.setattr(reports, "_DEAF", 0.5)
+    it = reader(shared.url, refresh=0.5)
+    seen = Seen(it)
+    seen.until(lambda: len(seen.of("Count")) >= 3)
+    shared.faults.write_text(json.dumps({"bad": ["Count", "Twice"]}))
+
+    def bad() -> list[dict[str, Any]]:
+        return [sample for sample in seen.of("Count") if sample["status"] == BAD_SENSOR_FAILURE]
+
+    seen.until(lambda: len(bad()) > 5)
+    shared.faults.unlink()
+    assert bad()[-1]["ts"] - bad()[0]["ts"] > 2 * SPEED * 1_000_000
+    assert it.subscriptions.counts["recreated"] == 0, messages(it)
+    assert not [sample for sample in seen.rows if sample["status"] == BAD_DATA_LOST]
+
+
+def test_a_server_that_stops_to_report_what_changes_is_found_out(shared, reader, monkeypatch):
+    monkeypatch.setattr(reports, "_DEAF", 0.5)
+    it = reader(shared.url, refresh=0.5)
+    seen = Seen(it)
+    seen.until(lambda: len(seen.of("Count")) >= 3 and len(seen.of("Twice")) >= 3)
+    sampler = shared.plant._opcua._sampler
+    shared.loop.run(sampler.stop(), 10)
+    try:
+        seen.until(lambda: it.subscriptions.counts["recreated"] > 0)
+    finally:
+        shared.loop.soon(sampler.start)
+    assert "changed without a report" in messages(it)
+    assert {sample["tag"] for sample in seen.rows if sample["status"] == BAD_DATA_LOST} == {"Count", "Twice"}
 
 
 class Raw:

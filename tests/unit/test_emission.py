@@ -232,11 +232,11 @@ def test_quiet_tells_what_was_not_emitted_for_its_refresh_time():
 
 def test_newest_is_the_last_sample_known():
     found = of(deadband=1.0)
-    assert found.newest("a") is None
+    assert found.known("a") is None
     each(found, (3, 1.0))
-    assert found.newest("a") == 3 * SECOND
+    assert found.known("a")[0] == 3 * SECOND
     each(found, (5, 1.1), (2, 1.0))
-    assert found.newest("a") == 5 * SECOND
+    assert found.known("a")[0] == 5 * SECOND
 
 
 def test_what_is_held_does_not_keep_all_batches_in_memory():

@@ -277,5 +277,7 @@ def faults() -> list[Fault]:
         Fault("ten thousand small files", _set("IcebergMaintenanceDue"), _set("maintenance-due"),
               lambda s: _run(s, s.job("scatter")), _maintain, waits=600.0),
         Fault("tags bad for long", _set("ErrorBudgetBurnSlow"), _set("tags-bad"),
-              lambda s: s.set_faults(bad={"P-PDG", "T-TPT"}), lambda s: s.set_faults()),
+              lambda s: s.set_faults(bad={"P-PDG", "T-TPT"}), lambda s: s.set_faults(),
+              # A tag is missing once it had no good value for 90 s (OTMIRROR_FRESH_SECONDS).
+              waits=90.0, remembers=True),
     ]  # fmt: skip

@@ -193,6 +193,7 @@ class OpcUaReader:
             return None
         table = batch.table()
         self.figures.received(self._source, table)
+        self._reports.compare(table, self._emission)
         if not self._config.emit_repeats:
             table = self._emission.new(table)
         return self._numbered(table) if table.num_rows else None
@@ -307,7 +308,7 @@ class OpcUaReader:
                     self._note(position, statuses.get(place, 0))
             if self._config.backfill or not self._live.isdisjoint(positions):
                 for position, value in zip(positions, values, strict=True):
-                    self._reports.read(position, value[3], self._emission)
+                    self._reports.read(position)
                     self._past.see(position, value)
         self._tell_faulty()
         if self._client is not None and self._client.alive:

@@ -7,8 +7,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from otmirror.clock import Clock
-from otmirror.emission import EmissionFilter
+from otmirror.emission import UNREACHED, EmissionFilter
 from otmirror.loopthread import LoopThread
 from otmirror.memory import Memory
 from otmirror.opcua.config import OpcUaConfig
@@ -52,7 +54,8 @@ class Reports:
         self.subscriptions = Subscriptions(Terms(lifetime=config.lifetime), self._inbox, clock, say)
         self._places = {plan.tags[place].tag: place for place in plan.subscribed}
         self._look_at = 0.0
-        self._doubts: dict[int, tuple[int, float]] = {}
+        self._doubts: dict[int, float] = {}
+        self._read: set[int] = set()
 
     @property
     def live(self) -> frozenset[int]:
@@ -150,18 +153,35 @@ class Reports:
         place = self._places.get(tag)
         return self._places.get(array_tag(tag), -1) if place is None else place
 
-    def read(self, place: int, ts: int | None, emission: EmissionFilter) -> None:
-        """Note that a reported tag was read, with this source timestamp: a newer value ought to be reported soon."""
+    def read(self, place: int) -> None:
+        """Note that a reported tag was read."""
         tag = self._plan.tags[place]
-        if ts is None or place not in self.live or tag.deadband is not None or tag.deadband_percent is not None:
+        if place in self.live and tag.deadband is None and tag.deadband_percent is None:
+            self._read.add(place)
+
+    def compare(self, table: pa.Table, emission: EmissionFilter) -> None:
+        """Take a batch, in order, before it goes through `emission`: a change that was read ought to be reported soon.
+
+        A newer time alone is no change: many a server gives the time of the read, and reports a value when it differs.
+        """
+        if not self._read:
             return
-        known = emission.newest(tag.tag)
-        if known is not None and ts > known:
-            until = self._clock.monotonic() + _DEAF + 2 * (tag.interval_ms or self._config.interval_ms) / 1000
-            self._doubts.setdefault(place, (ts, until))
+        found: dict[str, list[int]] = {}
+        for row, name in enumerate(table.column("tag").to_pylist()):
+            if self._place(name) in self._read:
+                found.setdefault(name, []).append(row)
+        self._read.clear()
+        for name, rows in found.items():
+            *before, now = table.select(("ts", "value", "text", "status")).take(pa.array(rows[-2:])).to_pylist()
+            known = tuple(before[0].values()) if before else emission.known(name)
+            if known is None or known[3] in UNREACHED or now["ts"] <= known[0] or tuple(now.values())[1:] == known[1:]:
+                continue
+            place = self._place(name)
+            every = self._plan.tags[place].interval_ms or self._config.interval_ms
+            self._doubts.setdefault(place, self._clock.monotonic() + _DEAF + 2 * every / 1000)
 
     def _give_up_on_deaf(self, now: float) -> None:
-        deaf = [place for place, (_, until) in self._doubts.items() if now >= until]
+        deaf = [place for place, until in self._doubts.items() if now >= until]
         if deaf:
             self.subscriptions.doubt(deaf)
             for place in deaf:
