@@ -3,7 +3,7 @@
 The embedded NiFi has no MQTT and Kafka processors: the shipped flows run with these swapped for HTTP ones and a relay
 of ordinary clients (otmirror.demo.bus). Exercised here: sources, queues, retries and order of the edge, the record
 reader and writer before Kafka, a real broker that is killed, the hub's merging, both sinks. Not exercised: PublishMQTT,
-PublishKafka, ConsumeKafka and ConsumeMQTT themselves.
+PublishKafka, ConsumeKafka and ConsumeMQTT themselves: test_bus_full.py, with a full NiFi.
 """
 
 import json
@@ -46,14 +46,16 @@ def start(stack):
         raise
 
 
-def run_with_an_outage(stack):
+def run_with_an_outage(stack, *more):
     """Mirror, kill the broker, mirror on, start it again; return what left the sources once all of it is stored.
 
-    The devices freeze for some of the time too: bad samples, without a value, have to come through as well.
+    `more` are brokers that go with it. The devices freeze for some of the time too: bad samples, without a value, have
+    to come through as well.
     """
     stack.run()
     await_that(lambda: stack.distinct() > 100, 60, "samples before the outage")
-    stack.broker.kill()
+    for broker in (stack.broker, *more):
+        broker.kill()
     before = sum(run.emitted(stack).values())
     os.kill(stack.plant.pid, signal.SIGSTOP)
     time.sleep(FROZEN)
@@ -62,7 +64,8 @@ def run_with_an_outage(stack):
     waiting = stack._waiting()
     assert sum(run.emitted(stack).values()) > before, "the sources went on"
     assert any(count >= OUTAGE for count in waiting.values()), waiting
-    stack.broker.start()
+    for broker in (stack.broker, *more):
+        broker.start()
     await_that(lambda: not any(count >= OUTAGE for count in stack._waiting().values()), 120, "the queue drains")
     stack.stop_sources()
     emitted = run.emitted(stack)
@@ -80,11 +83,12 @@ def reckoned(stack, emitted):
     return result
 
 
-def on_the_topic(stack):
+def on_the_topic(stack, **settings):
     """Every record of the topic, partition by partition in its order: key and value."""
     from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-    reader = Consumer({"bootstrap.servers": stack.broker.address, "group.id": "order", "enable.auto.commit": False})
+    known = {"bootstrap.servers": stack.broker.address, "group.id": "order", "enable.auto.commit": False}
+    reader = Consumer(known | settings)
     parts = reader.list_topics(TOPIC, 20).topics[TOPIC].partitions
     reader.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in parts])
     ends = sum(reader.get_watermark_offsets(TopicPartition(TOPIC, number), 20)[1] for number in parts)
@@ -105,6 +109,11 @@ def test_kafka_killed_in_mid_run_loses_nothing_and_keeps_the_order_of_every_tag(
         assert result.hot_unknown == result.hot_different == result.hot_repeated == 0, result
         assert [source.lost for source in result.sources] == [0, 0]
         records = on_the_topic(stack)
+    assert len(in_order(records)) == sum(emitted.values())
+
+
+def in_order(records):
+    """The different samples of records, each with the tag as its key, which come in the order of their tag."""
     latest, seen = {}, set()
     for key, sample in records:
         assert key == sample["tag"]
@@ -113,7 +122,7 @@ def test_kafka_killed_in_mid_run_loses_nothing_and_keeps_the_order_of_every_tag(
             assert sample["seq"] > latest.get(key, -1), f"{key} out of order"
             latest[key] = sample["seq"]
             seen.add(identity)
-    assert len(seen) == sum(emitted.values())
+    return seen
 
 
 def kept_up(stack):
