@@ -354,12 +354,30 @@ class Subscriptions:
             self.counts["transferred"] += 1
             one.ended, one.heard = None, self._clock.monotonic()
             one.taken_over = one.heard
-            for number in available:
-                if (one.expected == _UNKNOWN or missed(one.expected, number) >= 0) and (
-                    message := await self._again(client, one, number)
-                ):
-                    self.counts["recovered"] += 1
-                    await self._arrived(client, one, message)
+            await self._send_again(client, one, available)
+
+    async def _send_again(self, client: GuardedClient, one: Subscription, available: Sequence[int]) -> None:
+        """Have the server send what it kept of a subscription.
+
+        Of one that another process left, holes between these numbers, and before the next one, are what that process
+        acknowledged: what was committed, so nothing is missing there.
+        """
+        of_another, lost = one.expected == _UNKNOWN, 0
+        for number in available:
+            if not of_another and missed(one.expected, number) < 0:
+                continue
+            message = await self._again(client, one, number)
+            if message is None:
+                lost += of_another
+                continue
+            if of_another:
+                one.expected = number
+            self.counts["recovered"] += 1
+            await self._arrived(client, one, message)
+        if of_another:
+            one.expected = _UNKNOWN
+        if lost:
+            self._gap(one, one.live, f"{lost} notification(s) that the server kept did not come and are gone")
 
     def _leave_behind(self, why: str) -> None:
         """Ask for none of what was there before: on another server the same number is somebody else's subscription."""
