@@ -83,11 +83,11 @@ def reckoned(stack, emitted):
     return result
 
 
-def on_the_topic(stack, **settings):
+def on_the_topic(kafka, **settings):
     """Every record of the topic, partition by partition in its order: key and value."""
     from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-    known = {"bootstrap.servers": stack.broker.address, "group.id": "order", "enable.auto.commit": False}
+    known = {"bootstrap.servers": kafka.address, "group.id": "order", "enable.auto.commit": False}
     reader = Consumer(known | settings)
     parts = reader.list_topics(TOPIC, 20).topics[TOPIC].partitions
     reader.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in parts])
@@ -108,7 +108,7 @@ def test_kafka_killed_in_mid_run_loses_nothing_and_keeps_the_order_of_every_tag(
         result = reckoned(stack, emitted)
         assert result.hot_unknown == result.hot_different == result.hot_repeated == 0, result
         assert [source.lost for source in result.sources] == [0, 0]
-        records = on_the_topic(stack)
+        records = on_the_topic(stack.broker)
     assert len(in_order(records)) == sum(emitted.values())
 
 
