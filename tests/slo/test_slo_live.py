@@ -7,7 +7,6 @@ import pytest
 from otmirror.demo.monitoring import Monitoring
 from otmirror.embedded.loopback import session
 from otmirror.embedded.processes import free_port, wait_until
-from otmirror.embedded.victoriametrics import VictoriaMetrics
 from otmirror.embedded.vmtools import tool
 from otmirror.errors import UnavailableError
 from otmirror.metrics.meter import Meter
@@ -20,14 +19,6 @@ IN_TIME = 120.0
 
 
 @pytest.fixture(scope="module")
-def hot(tmp_path_factory):
-    server = VictoriaMetrics(tmp_path_factory.mktemp("hot"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def meter(tmp_path_factory):
     """A processor's metrics, as it writes them itself."""
     meter = Meter(tmp_path_factory.mktemp("metrics"), "ToVictoriaMetrics", "hot-1", every=1.0)
@@ -37,13 +28,13 @@ def meter(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def monitoring(tmp_path_factory, hot, meter):
+def monitoring(tmp_path_factory, store, meter):
     try:
         tool("vmalert")
     except UnavailableError as error:
         pytest.skip(str(error))
     found = Monitoring(
-        tmp_path_factory.mktemp("monitoring"), f"http://127.0.0.1:{free_port()}/nifi-api", hot.url,
+        tmp_path_factory.mktemp("monitoring"), f"http://127.0.0.1:{free_port()}/nifi-api", store.url,
         [meter.file.parent], lambda _: None, interval=INTERVAL,
     )  # fmt: skip
     found.start()
@@ -65,7 +56,7 @@ def told(monitoring, name, since):
     return alert
 
 
-def test_outages_are_told_in_time_with_their_runbooks(monitoring, hot, meter):
+def test_outages_are_told_in_time_with_their_runbooks(monitoring, store, meter):
     stopped = Meter(meter.file.parent, "WriteIceberg", "cold-1", every=1.0)
     stopped.start()
     assert wait_until(stopped.file.is_file, 10)
@@ -73,11 +64,11 @@ def test_outages_are_told_in_time_with_their_runbooks(monitoring, hot, meter):
     assert wait_until(lambda: fires(monitoring, "Watchdog") is not None, 30)
     assert fires(monitoring, "HotStoreDown") is None
     began = time.time()
-    hot.kill()
+    store.kill()
     # Nobody writes this processor's metrics any more, and nothing says that it was meant to end.
     meter._stopped.set()
     assert told(monitoring, "HotStoreDown", began).labels["component"] == "hot"
-    hot.start()
+    store.start()
     # NiFi was never there.
     assert told(monitoring, "NifiDown", began - 60).labels["job"] == "nifi"
     assert told(monitoring, "ProcessorSilent", began).labels["id"] == "hot-1"
@@ -104,7 +95,7 @@ def test_a_vmalert_that_is_away_is_told(tmp_path):
         VmAlert(tmp_path, "", (), port=free_port()).firing()
 
 
-def test_a_wrong_rule_is_named(tmp_path, hot):
+def test_a_wrong_rule_is_named(tmp_path, store):
     from otmirror.embedded.vmalert import VmAlert
 
     try:
@@ -114,4 +105,4 @@ def test_a_wrong_rule_is_named(tmp_path, hot):
     rule = tmp_path / "wrong.yaml"
     rule.write_text("groups: [{name: g, rules: [{alert: A, expr: 'sum(up'}]}]")
     with pytest.raises(UnavailableError, match="ended while it started"):
-        VmAlert(tmp_path / "vmalert", hot.url, [rule]).start()
+        VmAlert(tmp_path / "vmalert", store.url, [rule]).start()

@@ -126,7 +126,7 @@ def _old_certificate(stack: DrillStack) -> None:
     stack.start_opcua()
 
 
-def _limit(stack: DrillStack, objects: int, name: str = "to VictoriaMetrics") -> None:
+def _limit(stack: DrillStack, objects: int, name: str) -> None:
     rest = stack.api.rest
     queue = next(one for one in stack.api.queues(stack.group) if one.name == name)
     told = rest.get(f"/connections/{queue.id}")
@@ -135,21 +135,21 @@ def _limit(stack: DrillStack, objects: int, name: str = "to VictoriaMetrics") ->
     rest.put(f"/connections/{queue.id}", body)
 
 
-def _stop_sink(stack: DrillStack) -> None:
-    stack.api.stop_processor(stack.group, "To VictoriaMetrics")
-    _limit(stack, _LIMIT)
+def _start(stack: DrillStack, name: str) -> None:
+    stack.api.schedule(stack.api.processor_by_name(stack.group, name).id, "RUNNING")
 
 
-def _hold_back(stack: DrillStack) -> None:
+def _stop_sink(stack: DrillStack, objects: int, *names: str) -> None:
+    """Stop the sink, with room for so many FlowFiles in queues before it."""
     stack.api.stop_processor(stack.group, "To VictoriaMetrics")
-    for name in _ROOM:
-        _limit(stack, _TIGHT, name)
+    for name in names:
+        _limit(stack, objects, name)
 
 
 def _start_sink(stack: DrillStack) -> None:
     for name, objects in _ROOM.items():
         _limit(stack, objects, name)
-    stack.api.schedule(stack.api.processor_by_name(stack.group, "To VictoriaMetrics").id, "RUNNING")
+    _start(stack, "To VictoriaMetrics")
 
 
 def _hide_tags(stack: DrillStack) -> None:
@@ -198,7 +198,7 @@ def _hold_up(stack: DrillStack) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def _run(stack: DrillStack, argv: Sequence[str]) -> None:
+def _run(argv: Sequence[str]) -> None:
     """Run a job on the lakehouse to its end.
 
     Raises:
@@ -214,11 +214,7 @@ def _run(stack: DrillStack, argv: Sequence[str]) -> None:
 
 def _maintain(stack: DrillStack) -> None:
     argv = [sys.executable, "-m", "otmirror", "lakehouse", "maintain", "--include-today"]
-    _run(stack, [*argv, "--warehouse", str(stack.warehouse)])
-
-
-def _start_merge(stack: DrillStack) -> None:
-    stack.api.schedule(stack.api.processor_by_name(stack.group, "Merge for Iceberg").id, "RUNNING")
+    _run([*argv, "--warehouse", str(stack.warehouse)])
 
 
 def _set(*names: str) -> frozenset[str]:
@@ -250,7 +246,7 @@ def faults() -> list[Fault]:
         Fault("warehouse full", _set("ColdStoreFailing"), _set("cold-warehouse"),
               lambda s: _fill(s, 0.0), _empty, remembers=True, disk=True),
         Fault("sink stopped, its queue fills", _set("QueueFilling"), _set("processor-stopped"),
-              _stop_sink, _start_sink),
+              lambda s: _stop_sink(s, _LIMIT, "to VictoriaMetrics"), _start_sink),
         Fault("NiFi killed", _set("NifiDown"), _set("nifi-down"), lambda s: s.nifi.kill(), _restart_nifi),
         Fault("tags bad", _set("TagsBad"), _set("tags-bad"),
               lambda s: s.set_faults(bad={"P-PDG", "T-TPT"}), lambda s: s.set_faults()),
@@ -269,13 +265,14 @@ def faults() -> list[Fault]:
               lambda s: s.monitoring.stop_exporter() if s.monitoring else None,
               lambda s: s.monitoring.start_exporter() if s.monitoring else None),
         Fault("NiFi holds the source back", _set("BufferFilling"), _set("processor-stopped"),
-              _hold_back, _start_sink),
+              lambda s: _stop_sink(s, _TIGHT, *_ROOM), _start_sink),
         Fault("merge before Iceberg stopped", _set("ColdStoreStale"), _set("processor-stopped"),
-              lambda s: s.api.stop_processor(s.group, "Merge for Iceberg"), _start_merge, waits=300.0),
+              lambda s: s.api.stop_processor(s.group, "Merge for Iceberg"),
+              lambda s: _start(s, "Merge for Iceberg"), waits=300.0),
         Fault("another writer on the table", _set("IcebergConflicts"), _set("cold-conflicts"),
               lambda s: s.rival.start(s.job("commit"), lambda: True, 10.0), lambda s: s.rival.stop(), remembers=True),
         Fault("ten thousand small files", _set("IcebergMaintenanceDue"), _set("maintenance-due"),
-              lambda s: _run(s, s.job("scatter")), _maintain, waits=600.0),
+              lambda s: _run(s.job("scatter")), _maintain, waits=600.0),
         Fault("tags bad for long", _set("ErrorBudgetBurnSlow"), _set("tags-bad"),
               lambda s: s.set_faults(bad={"P-PDG", "T-TPT"}), lambda s: s.set_faults(),
               # A tag is missing once it had no good value for 90 s (OTMIRROR_FRESH_SECONDS).

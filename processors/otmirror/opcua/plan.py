@@ -81,13 +81,9 @@ class ReadPlan:
 
         0 where the server alone knows how often it looks at a node.
         """
-        config = self._config
-        every = (
-            (self._interval(n) if sampling is None else sampling)
-            for n in self.subscribed
-            for sampling in [config.sampling_ms if self.tags[n].sampling_ms is None else self.tags[n].sampling_ms]
-        )
-        return config.queue_size * min(every, default=math.inf) / 1000
+        each = ((n, self._sampling(n)) for n in self.subscribed)
+        every = (self._interval(n) if sampling is None else sampling for n, sampling in each)
+        return self._config.queue_size * min(every, default=math.inf) / 1000
 
     def leave_out(self, live: Collection[int]) -> None:
         """Poll all tags but these, as they come by themselves."""
@@ -104,7 +100,7 @@ class ReadPlan:
     def _item(self, position: int, node: bytes, filters: bool, least_ms: int) -> Item:
         tag, config = self.tags[position], self._config
         every = self._interval(position)
-        sampling = config.sampling_ms if tag.sampling_ms is None else tag.sampling_ms
+        sampling = self._sampling(position)
         asked = node, position, -1.0 if sampling is None else float(max(sampling, least_ms)), config.queue_size
         plain = wire.item(*asked)
         chosen = wire.item(*asked, self._filter(tag)) if filters else plain
@@ -121,6 +117,10 @@ class ReadPlan:
 
     def _interval(self, position: int) -> int:
         return self.tags[position].interval_ms or self._config.interval_ms
+
+    def _sampling(self, position: int) -> int | None:
+        own = self.tags[position].sampling_ms
+        return self._config.sampling_ms if own is None else own
 
     def resolve(self, namespaces: Sequence[str]) -> dict[str, list[str]]:
         """Prepare the nodes for a server with this NamespaceArray; return tags by namespace URI not found in it."""
